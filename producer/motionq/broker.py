@@ -1,0 +1,38 @@
+"""How Celery talks to the queue's server: the one place that turns a Redis URL into broker settings.
+
+Facts behind the values were measured; see docs/decisions/0002.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+from urllib.parse import parse_qs, urlsplit
+
+from motionq.contract.keys import Keys
+from motionq.contract.settings import Settings
+
+START_TASK = "motionq.start"
+
+
+def broker_url(redis_url: str) -> str:
+    """The same server in Celery's words: `unix:///path?db=0` becomes `redis+socket:///path?virtual_host=0`."""
+    parts = urlsplit(redis_url)
+    if parts.scheme != "unix":
+        return redis_url
+    database = parse_qs(parts.query).get("db", ["0"])[0]
+    credentials = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
+    return f"redis+socket://{credentials}{parts.path}?virtual_host={database}"
+
+
+def broker_options(settings: Settings) -> dict[str, Any]:
+    """`broker_transport_options`, equal for producers and workers."""
+    return {
+        "global_keyprefix": Keys(settings.namespace).kombu_prefix,
+        "max_connections": settings.concurrency + 50,
+        "visibility_timeout": 900,
+        "unacked_restore_interval": 5,
+        "unacked_restore_throttle": 1,
+        "socket_keepalive": True,
+        "socket_timeout": 30,
+        "socket_connect_timeout": settings.connect_timeout,
+    }

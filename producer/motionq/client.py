@@ -1,0 +1,254 @@
+"""MotionQueue: what other services import to enqueue motion-control jobs and to wait for them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime, timedelta
+from functools import cached_property
+from typing import Any, Self
+
+from redis import Redis
+from ulid import ULID
+
+from motionq.contract import states
+from motionq.contract.errors import ActionRefused, IdempotencyConflict, JobNotFound, WaitTimeout
+from motionq.contract.job import DEFAULT_MODEL, Job
+from motionq.contract.keys import Keys
+from motionq.contract.record import Record, to_job
+from motionq.contract.settings import Settings, load
+from motionq.contract.states import State
+from motionq.contract.store import Created, JobStore, NewJob, reachable
+from motionq.estimate import eta_seconds
+from motionq.request import Media, Request
+from motionq.staging import Staging
+from motionq.wakeup import Wakeup
+
+Records = list[Record]
+Jobs = list[Job]  # inside the class `list` is the method
+
+_WAIT_FIRST, _WAIT_LONGEST = 0.2, 2.0  # seconds between two looks of `wait`
+
+
+class MotionQueue:
+    """A queue of motion-control jobs on one Redis-compatible server.
+
+    Connects on first use; may be shared between threads and used after a fork. Close it, or use it in a `with`.
+    Settings come from the environment (docs/settings.md); `redis_url` and `namespace` override them.
+    """
+
+    def __init__(
+        self, redis_url: str | None = None, namespace: str | None = None, *, settings: Settings | None = None
+    ) -> None:
+        given: dict[str, Any] = {"redis_url": redis_url, "namespace": namespace}
+        self._settings = settings or load(**{name: value for name, value in given.items() if value is not None})
+
+    # -- what is connected on first use ---------------------------------------------------------------------------
+    @cached_property
+    def _redis(self) -> Redis:
+        options: dict[str, Any] = {"decode_responses": True, "socket_timeout": self._settings.read_timeout}
+        options["socket_connect_timeout"] = self._settings.connect_timeout
+        return Redis.from_url(self._settings.server(), **options)
+
+    @cached_property
+    def store(self) -> JobStore:
+        """The records (for tools; services need the methods of this class only)."""
+        return JobStore(self._redis, Keys(self._settings.namespace), job_ttl=self._settings.job_ttl)
+
+    @cached_property
+    def _staging(self) -> Staging:
+        return Staging(self._settings.staging)
+
+    @cached_property
+    def _wakeup(self) -> Wakeup:
+        return Wakeup(self._settings, self._redis)
+
+    def close(self) -> None:
+        """Gives the connections back."""
+        for name in ("_wakeup", "_redis"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        self.__dict__.pop("store", None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # -- submitting -----------------------------------------------------------------------------------------------
+    def submit(
+        self,
+        *,
+        image: Media,
+        video: Media,
+        prompt: str | None = None,
+        model: str = DEFAULT_MODEL,
+        mode: str = "720p",
+        orientation: str = "video",
+        idempotency_key: str | None = None,
+        tenant: str = "default",
+        labels: Mapping[str, str] | None = None,
+        priority: str = "normal",
+        deadline: datetime | timedelta | None = None,
+        pass_url: bool = False,
+    ) -> Job:
+        """Enqueue a job: the character of `image` performs the motion of `video`.
+
+        `image` and `video` are paths, bytes, binary file objects or web addresses. With `pass_url` addresses go to the
+        vendor as they are, unchecked. After `deadline` the job is not bought any more (it never ends a bought job).
+        The same idempotency key with the same request gives the same job.
+
+        Raises InvalidJob (nothing is enqueued), IdempotencyConflict, QueueUnavailable (call again with the same key).
+        """
+        request = Request(
+            image=image,
+            video=video,
+            prompt=prompt,
+            model=model,
+            mode=mode,
+            orientation=orientation,
+            idempotency_key=idempotency_key,
+            tenant=tenant,
+            labels=dict(labels or {}),
+            priority=priority,
+            deadline=deadline,
+            pass_url=pass_url,
+        )
+        return self.submit_many([request])[0]
+
+    def submit_many(self, requests: Iterable[Request | Mapping[str, Any]]) -> Jobs:
+        """Enqueue jobs together: all are checked first, and none is enqueued if one is invalid.
+
+        Each request is a `Request` or a mapping with the names of `submit`'s arguments. Raises as `submit` does.
+        """
+        wanted = [r if isinstance(r, Request) else Request.from_fields(r) for r in requests]
+        for request in wanted:
+            request.check()
+        new = [self._stage(request) for request in wanted]
+        _refuse_conflicts(new, self.store.owners(new))
+        created = self.store.create(new)
+        self._wakeup.send()
+        _refuse_conflicts(new, created)
+        return self._view(self.store.get_many(outcome.job_id for outcome in created))
+
+    def _stage(self, request: Request) -> NewJob:
+        return NewJob(
+            id=str(ULID()).lower(),
+            spec=request.stage(self._staging),
+            tenant=request.tenant,
+            labels=request.labels,
+            priority=request.priority,
+            deadline=_moment(request.deadline),
+            idempotency_key=request.idempotency_key,
+        )
+
+    # -- looking --------------------------------------------------------------------------------------------------
+    def get(self, job_id: str) -> Job:
+        """The job now, with its events. Raises JobNotFound, QueueUnavailable."""
+        record = self.store.get(job_id)
+        return to_job(record, self.store.events(job_id), self._eta([record]).get(job_id))
+
+    def wait(self, job_id: str, timeout: float | None = None) -> Job:
+        """The job when it has ended, well or badly (`Job.raise_for_failure` tells); `timeout` in seconds.
+
+        Raises JobNotFound, QueueUnavailable, and WaitTimeout when the caller's patience ends; the job then goes on.
+        """
+        for job in self.watch([job_id], timeout=timeout):
+            if job.done:
+                return self.get(job_id)
+        raise WaitTimeout(f"job {job_id} is not done after {timeout:g} s; it goes on")
+
+    def watch(self, job_ids: Iterable[str], timeout: float | None = None) -> Iterator[Job]:
+        """Each job each time it is looked at, until all are done or `timeout` seconds are over; without events."""
+        open_ids, pause = list(job_ids), _WAIT_FIRST
+        ends = time.monotonic() + timeout if timeout is not None else None
+        while open_ids:
+            jobs = self._view(self.store.get_many(open_ids))
+            missing = set(open_ids) - {job.id for job in jobs}
+            if missing:
+                raise JobNotFound(min(missing))
+            yield from jobs
+            open_ids = [job.id for job in jobs if not job.done]
+            left = ends - time.monotonic() if ends is not None else pause
+            if not open_ids or left <= 0:
+                return
+            time.sleep(min(pause, left))
+            pause = min(pause * 1.3, _WAIT_LONGEST)
+
+    def list(
+        self,
+        *,
+        states: Iterable[str | State] = (),
+        labels: Mapping[str, str] | None = None,
+        tenant: str | None = None,
+        task_id: str | None = None,
+        since: datetime | timedelta | None = None,
+        limit: int | None = 50,
+    ) -> Jobs:
+        """Jobs, newest first, that match everything given; `since` is a moment or how long ago. Events are left out."""
+        after = _ago(since)
+        found: Records = []
+        for record in self._candidates(task_id, tuple(State(s) for s in states) or tuple(State)):
+            if after and record.created_at < after:
+                break
+            if _matches(record, labels or {}, tenant):
+                found.append(record)
+            if limit is not None and len(found) >= limit:
+                break
+        return self._view(found)
+
+    def _candidates(self, task_id: str | None, wanted: tuple[State, ...]) -> Iterator[Record]:
+        if task_id is None:
+            return self.store.newest(wanted)
+        owner = self.store.by_task(task_id)
+        return iter([r for r in self.store.get_many([owner] if owner else []) if r.state in wanted])
+
+    # -- acting ---------------------------------------------------------------------------------------------------
+    def cancel(self, job_id: str) -> Job:
+        """Ends a job that has not been bought. Raises JobNotFound, and ActionRefused for any other job."""
+        moved = self.store.move(states.CANCEL_UNBOUGHT, job_id, event={"step": "cancel"})
+        if moved.outcome == "missing":
+            raise JobNotFound(job_id)
+        if not moved.ok and moved.state != State.CANCELLED:
+            raise ActionRefused(f"job {job_id} is {moved.state}: only a job that is not bought yet can be cancelled")
+        return self.get(job_id)
+
+    # -- help -----------------------------------------------------------------------------------------------------
+    def _view(self, records: Sequence[Record]) -> Jobs:
+        eta = self._eta(records)
+        return [to_job(record, (), eta.get(record.id)) for record in records]
+
+    def _eta(self, records: Sequence[Record]) -> dict[str, float | None]:
+        if all(record.state in states.FINAL for record in records):
+            return {}
+        with reachable():
+            durations = {str(k): str(v) for k, v in self._redis.hgetall(self.store.keys.durations).items()}
+        now = self.store.now()
+        return {record.id: eta_seconds(record, durations, now) for record in records}
+
+
+def _moment(deadline: datetime | timedelta | None) -> int | None:
+    if deadline is None:
+        return None
+    moment = datetime.now(UTC) + deadline if isinstance(deadline, timedelta) else deadline
+    return int(moment.timestamp() * 1000)
+
+
+def _ago(since: datetime | timedelta | None) -> int | None:
+    if since is None:
+        return None
+    moment = datetime.now(UTC) - since if isinstance(since, timedelta) else since
+    return int(moment.timestamp() * 1000)
+
+
+def _refuse_conflicts(new: Sequence[NewJob], outcomes: Sequence[Created]) -> None:
+    for job, outcome in zip(new, outcomes, strict=True):
+        if outcome.outcome == "conflict":
+            raise IdempotencyConflict(str(job.idempotency_key), outcome.job_id)
+
+
+def _matches(record: Record, labels: Mapping[str, str], tenant: str | None) -> bool:
+    if tenant is not None and record.tenant != tenant:
+        return False
+    return all(record.labels.get(name) == value for name, value in labels.items())

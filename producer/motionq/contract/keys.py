@@ -1,0 +1,133 @@
+"""Every Redis key of motionq is built here; docs/redis-keys.md describes them, and a test compares the two.
+
+The Lua scripts receive the same names (`Keys.for_lua`), so that no key is spelled twice.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+STEPS = ("upload", "submit", "check", "deliver")
+
+
+@dataclass(frozen=True)
+class Keys:
+    """The key names under one namespace (`MOTIONQ_NAMESPACE`)."""
+
+    namespace: str = "motionq"
+
+    def _name(self, *parts: str) -> str:
+        return ":".join((self.namespace, *parts))
+
+    def job(self, job_id: str) -> str:
+        """Hash: the record of a job."""
+        return self._name("job", job_id)
+
+    def events(self, job_id: str) -> str:
+        """List: the last 50 events of a job, oldest first, each a JSON array."""
+        return self._name("events", job_id)
+
+    def due(self, step: str) -> str:
+        """Sorted set: jobs whose next wake-up is `step`; score = alarm in ms since the epoch (server time)."""
+        return self._name("due", step)
+
+    def line(self, tenant: str) -> str:
+        """Sorted set: a tenant's jobs that may be bought; score = age moved by priority, in ms."""
+        return self._name("line", tenant)
+
+    @property
+    def tenants(self) -> str:
+        """Sorted set: tenants with a line; score = the turn in which the gate served them last."""
+        return self._name("tenants")
+
+    @property
+    def turn(self) -> str:
+        """Counter: turns of the gate's round robin."""
+        return self._name("turn")
+
+    @property
+    def slots(self) -> str:
+        """Sorted set: `job:nonce` of every purchase in flight; score = when it was armed, in ms."""
+        return self._name("slots")
+
+    @property
+    def rate(self) -> str:
+        """Sorted set: `job:nonce` of every taken rate slot; score = when the slot comes back, in ms."""
+        return self._name("rate")
+
+    @property
+    def gate(self) -> str:
+        """Hash: why the gate is paused (reason, since, until, message); absent when it is open."""
+        return self._name("gate")
+
+    def state(self, state: str) -> str:
+        """Sorted set: jobs in this state; score = when the job was created, in ms."""
+        return self._name("state", state)
+
+    @property
+    def ended(self) -> str:
+        """Sorted set: finished jobs; score = when the record expires, in ms."""
+        return self._name("ended")
+
+    def idempotency(self, tenant: str, key: str) -> str:
+        """String: `job:digest` of the request that a tenant's idempotency key belongs to."""
+        return self._name("idempotency", hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest())
+
+    def task(self, task_id: str) -> str:
+        """String: `job:nonce` of the purchase that a vendor's task ID belongs to."""
+        return self._name("task", task_id)
+
+    def upload(self, content: str) -> str:
+        """Hash: what is known of a content that lies at the vendor (url, at, facts); lives as long as the upload."""
+        return self._name("upload", content)
+
+    def uploading(self, content: str) -> str:
+        """String: the claim that uploads this content now; lives as long as a lease."""
+        return self._name("uploading", content)
+
+    @property
+    def transfers(self) -> str:
+        """Sorted set: `job` of every claimed transfer (upload, deliver); score = end of its lease, in ms."""
+        return self._name("transfers")
+
+    @property
+    def workers(self) -> str:
+        """Sorted set: worker names; score = their last sign of life, in ms."""
+        return self._name("workers")
+
+    @property
+    def tick(self) -> str:
+        """String: the worker that ticked last; lives as long as a tick, so that workers take turns."""
+        return self._name("tick")
+
+    @property
+    def durations(self) -> str:
+        """Hash: `model mode` → count and mean of the vendor's generation time in seconds (JSON array)."""
+        return self._name("durations")
+
+    def queue_name(self, step: str) -> str:
+        """Name of a Celery queue."""
+        return f"{self.namespace}.{step}"
+
+    def queue(self, step: str) -> str:
+        """List: a Celery queue as kombu stores it (`global_keyprefix` + queue name)."""
+        return f"{self.kombu_prefix}{self.queue_name(step)}"
+
+    @property
+    def kombu_prefix(self) -> str:
+        """What kombu puts before each of its own keys."""
+        return f"{self.namespace}:"
+
+    def for_lua(self) -> dict[str, object]:
+        """The names as the scripts use them: whole keys, and prefixes to which an ID is added."""
+        whole = ("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick", "durations")
+        return {
+            "job": self.job(""),
+            "events": self.events(""),
+            "line": self.line(""),
+            "state": self.state(""),
+            "task": self.task(""),
+            "due": {step: self.due(step) for step in STEPS},
+            **{name: getattr(self, name) for name in whole},
+        }

@@ -1,0 +1,61 @@
+-- The gate: chooses who may buy, and puts each one's purchase on record (ready -> armed).
+-- ARGV[2]  JSON: {salt, in_flight, waiting, settle, upload_ttl, event, refresh_event, expire_event, expire_failure}
+--          salt = 128 random bits of this call; in_flight = slots altogether; waiting = armed jobs at most (the rate);
+--          settle = ms until an arming is durable; upload_ttl = ms an upload is bought with
+-- Returns  {how many were armed, why not more: 'open' | 'full' | 'busy' | 'idle' | 'memory' | a pause's reason}
+local a = cjson.decode(ARGV[2])
+local paused, ends = unpack(redis.call('HMGET', K.gate, 'reason', 'until'))
+if paused and (tonumber(ends) == 0 or tonumber(ends) > NOW) then return {0, paused} end
+if paused then redis.call('DEL', K.gate) end
+
+local memory = redis.call('INFO', 'memory')
+local limit = tonumber(memory:match('maxmemory:(%d+)')) or 0
+if limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > 0.85 * limit then return {0, 'memory'} end
+
+local free = a.in_flight - redis.call('ZCARD', K.slots)
+local room = a.waiting - redis.call('ZCARD', K.state .. 'armed')
+local identity, armed = nil, 0
+
+local function arm(job)
+  local n = (tonumber(job.n_purchases) or 0) + 1
+  local nonce = redis.sha1hex(a.salt .. ':' .. job.id .. ':' .. n)
+  if purchase(job, nonce) then return end
+  identity = identity or server_identity()
+  job.book[#job.book + 1] = {nonce = nonce, status = 'open', armed_at = NOW}
+  set(job, 'n_purchases', n)
+  set(job, 'nonce', nonce)
+  set(job, 'armed_under', identity)
+  set(job, 'durable_at', NOW + a.settle)
+  unset(job, 'task_id')
+  redis.call('ZADD', K.slots, NOW, job.id .. ':' .. nonce)
+  move(job, 'armed', NOW + a.settle, a.event)
+  armed = armed + 1
+end
+
+local function consider(job)
+  if job.deadline and tonumber(job.deadline) < NOW then
+    set(job, 'failure', a.expire_failure)
+    return move(job, 'failed', nil, a.expire_event)
+  end
+  if NOW - (tonumber(job.uploaded_at) or 0) > a.upload_ttl then
+    return move(job, 'queued', NOW, a.refresh_event)
+  end
+  for _, p in ipairs(job.book) do
+    if p.status == 'open' then return end  -- never two open purchases
+  end
+  arm(job)
+end
+
+local looked = 0
+while armed < math.min(free, room) and looked < 200 do
+  local tenant = redis.call('ZRANGE', K.tenants, 0, 0)[1]
+  if not tenant then return {armed, 'idle'} end
+  looked = looked + 1
+  redis.call('ZADD', K.tenants, redis.call('INCR', K.turn), tenant)
+  local id = redis.call('ZRANGE', K.line .. tenant, 0, 0)[1]
+  local job = id and load(id)
+  if job then consider(job) else
+    if id then redis.call('ZREM', K.line .. tenant, id) else redis.call('ZREM', K.tenants, tenant) end
+  end
+end
+return {armed, armed >= free and 'full' or 'busy'}

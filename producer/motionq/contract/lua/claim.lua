@@ -1,0 +1,53 @@
+-- Claims due alarms of one step: each is moved to the end of its lease, so a dead worker's job wakes by itself.
+-- ARGV[2]  JSON: {step, room, lease, transfers?, rate?, parked}   transfers = how many may be outstanding altogether;
+--          rate = how many rate slots there are; parked = states that need a rate slot before their message is published
+-- Returns  list of {job ID, n, parent task ID or '', turns}; n counts this step's claims of the job
+local a = cjson.decode(ARGV[2])
+local due = K.due[a.step]
+redis.call('ZREM', K.ended, '')
+local room = a.room
+if a.transfers then
+  redis.call('ZREMRANGEBYSCORE', K.transfers, '-inf', NOW)
+  room = math.min(room, a.transfers - redis.call('ZCARD', K.transfers))
+end
+local slots = 0
+if a.rate then
+  redis.call('ZREMRANGEBYSCORE', K.rate, '-inf', NOW)
+  slots = a.rate - redis.call('ZCARD', K.rate)
+end
+local claims = {}
+if room <= 0 then return claims end
+
+-- A rate slot is reserved here and taken at the POST, so that no message is published only to wait.
+local function may_start(job)
+  if not a.rate or job.state ~= a.parked then return true end
+  local member = job.id .. ':' .. job.nonce
+  if redis.call('ZSCORE', K.rate, member) then return true end
+  if slots <= 0 then return false end
+  slots = slots - 1
+  redis.call('ZADD', K.rate, NOW + a.lease, member)
+  return true
+end
+
+local function claim(job)
+  redis.call('ZADD', due, NOW + a.lease, job.id)
+  local n, turns = 0, 0
+  if a.step ~= 'check' then
+    n = redis.call('HINCRBY', K.job .. job.id, 'n_' .. a.step, 1)
+    redis.call('HSET', K.job .. job.id, 'claim', a.step .. '.' .. n)
+    if a.transfers then redis.call('ZADD', K.transfers, NOW + a.lease, job.id) end
+  end
+  claims[#claims + 1] = {job.id, n, job.parent or '', tonumber(job.turns) or 0}
+end
+
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, a.rate and 1000 or room)) do
+  if #claims >= room then break end
+  local flat = redis.call('HMGET', K.job .. id, 'state', 'nonce', 'parent', 'turns')
+  local job = {id = id, state = flat[1], nonce = flat[2], parent = flat[3], turns = flat[4]}
+  if not job.state then
+    redis.call('ZREM', due, id)
+  elseif may_start(job) then
+    claim(job)
+  end
+end
+return claims

@@ -1,0 +1,132 @@
+-- Shared by every script: the record of a job, its set, its purchases, its events.
+-- ARGV[1]  JSON: {keys, homes, ttl, ttl_open, rate_window, events}  (contract/keys.py, contract/states.py, settings)
+-- Times are milliseconds of the server's clock. The scripts own job:*, events:*, due:*, line:*, state:*, tenants,
+-- turn, slots, rate, ended, task:*; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
+local C = cjson.decode(ARGV[1])
+local K = C.keys
+
+local clock = redis.call('TIME')
+local NOW = clock[1] * 1000 + math.floor(clock[2] / 1000)
+
+local function text(value)
+  if type(value) == 'number' then return string.format('%.0f', value) end
+  if type(value) == 'table' then return cjson.encode(value) end
+  return tostring(value)
+end
+
+-- run_id alone would not do: a fail-back brings the old one again.
+local function server_identity()
+  local server = redis.call('INFO', 'server')
+  local replication = redis.call('INFO', 'replication')
+  return (server:match('run_id:(%x+)') or '') .. '/' .. (replication:match('master_replid:(%x+)') or '')
+end
+
+local function load(id)
+  local flat = redis.call('HGETALL', K.job .. id)
+  if #flat == 0 then return nil end
+  local job = {}
+  for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  job.id = id
+  job.book = job.purchases and cjson.decode(job.purchases) or {}
+  job.changes = {}
+  return job
+end
+
+local function set(job, field, value)
+  job[field] = text(value)
+  job.changes[field] = job[field]
+end
+
+local function unset(job, field)
+  job[field] = nil
+  job.changes[field] = false
+end
+
+local function save(job)
+  local puts, drops = {}, {}
+  set(job, 'updated_at', NOW)
+  for field, value in pairs(job.changes) do
+    if value == false then drops[#drops + 1] = field else puts[#puts + 1] = field; puts[#puts + 1] = value end
+  end
+  if #drops > 0 then redis.call('HDEL', K.job .. job.id, unpack(drops)) end
+  redis.call('HSET', K.job .. job.id, unpack(puts))
+end
+
+local function purchase(job, nonce)
+  for _, p in ipairs(job.book) do
+    if p.nonce == nonce then return p end
+  end
+end
+
+local function unsettled(job)
+  for _, p in ipairs(job.book) do
+    if p.status == 'open' or p.status == 'written_off' then return true end
+  end
+  return false
+end
+
+-- Purchases that were never sent say nothing about money: only the last ones stay, so that a vendor out of reach for
+-- days does not grow the record.
+local function keep_book(job)
+  while #job.book > 20 and job.book[1].status == 'not_sent' do table.remove(job.book, 1) end
+  if #job.book > 0 then set(job, 'purchases', job.book) end
+end
+
+-- The keys that live as long as the record: they expire with it, and stay when it is taken up again.
+local function lifelong(job)
+  local names = {K.job .. job.id, K.events .. job.id, job.idempotency}
+  for _, p in ipairs(job.book) do
+    if p.task_id then names[#names + 1] = K.task .. p.task_id end
+  end
+  return names
+end
+
+local function leave(job)
+  local home = C.homes[job.state]
+  if home == 'line' then
+    local line = K.line .. job.tenant
+    redis.call('ZREM', line, job.id)
+    if redis.call('EXISTS', line) == 0 then redis.call('ZREM', K.tenants, job.tenant) end
+  elseif home then
+    redis.call('ZREM', K.due[home], job.id)
+  else
+    redis.call('ZREM', K.ended, job.id)
+    for _, name in ipairs(lifelong(job)) do redis.call('PERSIST', name) end
+  end
+  redis.call('ZREM', K.state .. job.state, job.id)
+end
+
+local LIFT = {high = 3600000, normal = 0, low = -3600000}  -- a step of priority weighs as much as an hour of age
+
+local function enter(job, state, alarm)
+  local home = C.homes[state]
+  if home == 'line' then
+    redis.call('ZADD', K.line .. job.tenant, job.created_at - LIFT[job.priority], job.id)
+    redis.call('ZADD', K.tenants, 'NX', redis.call('GET', K.turn) or 0, job.tenant)
+  elseif home then
+    redis.call('ZADD', K.due[home], alarm or NOW, job.id)
+  else
+    local expires = NOW + (unsettled(job) and C.ttl_open or C.ttl)
+    redis.call('ZADD', K.ended, expires, job.id)
+    for _, name in ipairs(lifelong(job)) do redis.call('PEXPIREAT', name, text(expires)) end
+  end
+  redis.call('ZADD', K.state .. state, job.created_at, job.id)
+end
+
+local function record_event(job, state, event)
+  local line = cjson.encode({NOW, state, event.step or '', event.worker or '', event.note or ''})
+  redis.call('RPUSH', K.events .. job.id, line)
+  redis.call('LTRIM', K.events .. job.id, -C.events, -1)
+end
+
+-- Moves the job to `state` (which may be the one it is in), with its alarm, and saves it.
+local function move(job, state, alarm, event)
+  local from = job.state
+  leave(job)
+  if from ~= state then set(job, 'since', NOW) end
+  set(job, 'state', state)
+  keep_book(job)
+  save(job)
+  if event then record_event(job, state, event) end
+  enter(job, state, alarm)
+end

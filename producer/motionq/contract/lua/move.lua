@@ -1,0 +1,63 @@
+-- Moves a job as one Move of contract/states.py says: validates first, writes once, and a repeated call is success.
+-- ARGV[2]  JSON: {id, call, move, claim?, nonce?, task?, set?, add?, unset?, purchase?, alarm_at? | alarm_in?, event?}
+--          call = random token of this call; set/add/unset = fields of the record; purchase = fields of the purchase;
+--          task with the move `record_task`: the vendor's task ID to bind
+-- Returns  {'ok' | 'booked' | 'fenced' | 'missing' | 'bound', the job's state now}
+--          booked: the purchase was booked, the job did not move; bound: another purchase owns this task ID
+local a = cjson.decode(ARGV[2])
+local m = a.move
+redis.call('ZREM', K.ended, '')  -- a full server refuses scripts that begin by adding
+local job = load(a.id)
+if not job then return {'missing', ''} end
+if job.last_call == a.call then return {'ok', job.state} end
+
+local claimed = m.fence == 'claim' or m.fence == 'claim_task'
+if claimed and job.claim ~= a.claim then return {'fenced', job.state} end
+if m.fence == 'claim_task' and (job.task_id or '') ~= (a.task or '') then return {'fenced', job.state} end
+
+local p, target, status = nil, m.to[job.state], nil
+if m.fence == 'nonce' or m.fence == 'task' then
+  p = purchase(job, a.nonce)
+  status = p and m.books[p.status]
+  if not status then return {'fenced', job.state} end
+  if m.has_task == false and p.task_id then return {'fenced', job.state} end
+  if m.fence == 'task' and p.task_id ~= a.task then return {'fenced', job.state} end
+  if m.name == 'record_task' and p.task_id and p.task_id ~= a.task then return {'fenced', job.state} end
+  if job.nonce ~= a.nonce or (m.name == 'record_task' and p.status ~= 'open') then target = nil end
+end
+if m.other_server and m.other_server[job.state] and job.armed_under ~= server_identity() then
+  target = m.other_server[job.state]
+  status = p and p.status
+end
+if not target and not p then return {'fenced', job.state} end
+
+if m.name == 'record_task' then
+  local owner = a.id .. ':' .. a.nonce
+  if not redis.call('SET', K.task .. a.task, owner, 'NX') and redis.call('GET', K.task .. a.task) ~= owner then
+    return {'bound', job.state}
+  end
+  if p.task_id == a.task and not target then return {'ok', job.state} end
+  p.task_id = a.task
+  if job.nonce == a.nonce then set(job, 'task_id', a.task) end
+end
+if p then
+  if status ~= p.status then p.closed_at = NOW end
+  p.status = status
+  for field, value in pairs(a.purchase or {}) do p[field] = value end
+  local member = a.id .. ':' .. a.nonce
+  if m.frees_slot then redis.call('ZREM', K.slots, member) end
+  if m.rate_slot == 'free' then redis.call('ZREM', K.rate, member) end
+  if m.rate_slot == 'answered' then redis.call('ZADD', K.rate, 'XX', NOW + C.rate_window, member) end
+end
+if claimed and job.state ~= target then redis.call('ZREM', K.transfers, a.id) end
+set(job, 'last_call', a.call)
+if not target then
+  keep_book(job)
+  save(job)
+  return {'booked', job.state}
+end
+for field, value in pairs(a.set or {}) do set(job, field, value) end
+for field, value in pairs(a.add or {}) do set(job, field, (tonumber(job[field]) or 0) + value) end
+for _, field in ipairs(a.unset or {}) do unset(job, field) end
+move(job, target, a.alarm_at or (NOW + (a.alarm_in or 0)), a.event)
+return {'ok', target}

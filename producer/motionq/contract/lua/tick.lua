@@ -1,0 +1,14 @@
+-- A worker says that it lives, and asks whether it is its turn to tick.
+-- ARGV[2]  JSON: {worker, turn, silent}   turn = ms between the ticks of all workers together; silent = ms after which
+--          a worker counts as gone
+-- Returns  {1 if this worker ticks now else 0, live workers, ms until the next alarm (-1: none is set)}
+local a = cjson.decode(ARGV[2])
+redis.call('ZADD', K.workers, NOW, a.worker)
+redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', NOW - a.silent)
+local mine = redis.call('SET', K.tick, a.worker, 'NX', 'PX', a.turn)
+local first = redis.call('EXISTS', K.tenants) == 1 and NOW or nil
+for _, due in pairs(K.due) do
+  local next = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
+  if next[2] then first = math.min(first or math.huge, tonumber(next[2])) end
+end
+return {mine and 1 or 0, redis.call('ZCARD', K.workers), first and math.max(0, first - NOW) or -1}

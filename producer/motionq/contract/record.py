@@ -1,0 +1,140 @@
+"""The record of a job as Redis holds it: one hash, read into one frozen value."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from motionq.contract.job import Event, Failure, Job, JobSpec, Result
+from motionq.contract.states import Purchase, State
+
+
+@dataclass(frozen=True, kw_only=True)
+class PurchaseLine:
+    """One attempt to buy. Times are milliseconds of the server's clock."""
+
+    nonce: str
+    status: Purchase
+    armed_at: int
+    task_id: str | None = None
+    sent_at: int | None = None
+    closed_at: int | None = None
+    credits: float | None = None
+    suspect_at: int | None = None  # when a 524 was first read; a reading started 90 s later settles it
+
+
+@dataclass(frozen=True, kw_only=True)
+class Record:
+    """A job as the workers see it. Times are milliseconds of the server's clock, 0 where absent."""
+
+    id: str
+    state: State
+    tenant: str
+    priority: str
+    labels: dict[str, str]
+    spec: JobSpec
+    created_at: int
+    updated_at: int
+    since: int
+    deadline: int = 0
+    claim: str = ""
+    parent: str = ""
+    turns: int = 0
+    tries: int = 0
+    attempts: int = 0
+    generations: int = 0
+    image_url: str = ""
+    video_url: str = ""
+    uploaded_at: int = 0
+    video_seconds: float = 0.0
+    nonce: str = ""
+    task_id: str = ""
+    armed_under: str = ""
+    durable_at: int = 0
+    sent_until: int = 0
+    running_since: int = 0
+    verdict: dict[str, Any] = field(default_factory=dict)
+    purchases: tuple[PurchaseLine, ...] = ()
+    result: Result | None = None
+    failure: Failure | None = None
+
+    @property
+    def purchase(self) -> PurchaseLine | None:
+        """The newest purchase."""
+        return next((p for p in self.purchases if p.nonce == self.nonce), None)
+
+
+def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
+    """The record that `HGETALL` answered."""
+
+    def whole(name: str) -> int:
+        return int(float(raw.get(name) or 0))
+
+    return Record(
+        id=job_id,
+        state=State(raw["state"]),
+        tenant=raw["tenant"],
+        priority=raw["priority"],
+        labels=json.loads(raw.get("labels") or "{}"),
+        spec=JobSpec.model_validate_json(raw["spec"]),
+        created_at=whole("created_at"),
+        updated_at=whole("updated_at"),
+        since=whole("since"),
+        deadline=whole("deadline"),
+        claim=raw.get("claim", ""),
+        parent=raw.get("parent", ""),
+        turns=whole("turns"),
+        tries=whole("tries"),
+        attempts=whole("attempts"),
+        generations=whole("generations"),
+        image_url=raw.get("image_url", ""),
+        video_url=raw.get("video_url", ""),
+        uploaded_at=whole("uploaded_at"),
+        video_seconds=float(raw.get("video_seconds") or 0),
+        nonce=raw.get("nonce", ""),
+        task_id=raw.get("task_id", ""),
+        armed_under=raw.get("armed_under", ""),
+        durable_at=whole("durable_at"),
+        sent_until=whole("sent_until"),
+        running_since=whole("running_since"),
+        verdict=json.loads(raw.get("verdict") or "{}"),
+        purchases=_purchases(raw.get("purchases")),
+        result=Result.model_validate_json(raw["result"]) if raw.get("result") else None,
+        failure=Failure.model_validate_json(raw["failure"]) if raw.get("failure") else None,
+    )
+
+
+def _purchases(raw: str | None) -> tuple[PurchaseLine, ...]:
+    known = PurchaseLine.__dataclass_fields__
+    return tuple(
+        PurchaseLine(**({k: v for k, v in line.items() if k in known} | {"status": Purchase(line["status"])}))
+        for line in json.loads(raw or "[]")
+    )
+
+
+def event_from(raw: str) -> Event:
+    """One line of a job's event list: `[at in ms, state, step, worker, note]`."""
+    at, state, step, worker, note = json.loads(raw)
+    return Event(at=at, state=state, step=step or None, worker=worker or None, note=note or None)
+
+
+def to_job(record: Record, events: Sequence[Event] = (), eta_seconds: float | None = None) -> Job:
+    """What callers see of a record."""
+    return Job(
+        id=record.id,
+        state=record.state,
+        tenant=record.tenant,
+        labels=record.labels,
+        priority=record.priority,
+        spec=record.spec,
+        task_id=record.task_id or None,
+        created_at=record.created_at,
+        updated_at=record.updated_at,
+        attempts=record.attempts,
+        result=record.result,
+        failure=record.failure,
+        eta_seconds=eta_seconds,
+        events=tuple(events),
+    )

@@ -1,0 +1,284 @@
+"""Every setting of motionq, in one place: docs/settings.md and .env.example say the same (a test compares them).
+
+The library reads the environment only; the command line and the worker read `./.env` as well.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Iterable, Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from dotenv import dotenv_values
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BeforeValidator,
+    Field,
+    SecretStr,
+    ValidationError,
+    field_validator,
+)
+from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+
+from motionq.contract.errors import InvalidSettings, QueueUnavailable
+
+_UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_SIZES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
+
+
+def seconds(value: object) -> object:
+    """`20s`, `45m`, `30d` or a bare number of seconds, as seconds."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(ms|s|m|h|d)?\s*", str(value))
+    if not match:
+        raise ValueError(f"{value!r} is not a duration: write 20s, 45m, 24h or 30d")
+    return float(match[1]) * _UNITS[match[2] or "s"]
+
+
+def size(value: object) -> object:
+    """`10MB` or a bare number of bytes, as bytes."""
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*([A-Za-z]*)\s*", str(value))
+    if not match or match[2].upper() not in _SIZES:
+        raise ValueError(f"{value!r} is not a size: write 500KB, 10MB or 2GB")
+    return int(float(match[1]) * _SIZES[match[2].upper()])
+
+
+def rate(value: object) -> object:
+    """`20/10s` (or `20/10`) as (how many, seconds)."""
+    if isinstance(value, tuple):
+        return value
+    match = re.fullmatch(r"\s*(\d+)\s*/\s*(.+)", str(value))
+    if not match or int(match[1]) < 1:
+        raise ValueError(f"{value!r} is not a rate: write 20/10s")
+    return int(match[1]), seconds(match[2])
+
+
+def names(value: object) -> object:
+    """A comma-separated list."""
+    return tuple(part.strip() for part in value.split(",") if part.strip()) if isinstance(value, str) else value
+
+
+def _positive(value: float) -> float:
+    if value <= 0:
+        raise ValueError("must be more than 0")
+    return value
+
+
+Seconds = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive)]
+Rate = Annotated[tuple[int, float], NoDecode, BeforeValidator(rate)]
+Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
+
+
+def data_dir() -> Path:
+    """Where the local stack keeps its files: `$XDG_STATE_HOME/motionq`, else `~/.local/state/motionq`."""
+    base = os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state"
+    return Path(base) / "motionq"
+
+
+class _SecretFiles(PydanticBaseSettingsSource):
+    """`NAME_FILE` names a file that holds the secret `NAME` (as Docker and systemd hand secrets over)."""
+
+    def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
+        for name in names_of(field.validation_alias):
+            path = self.current_env.get(f"{name}_FILE")
+            if path and field.annotation in (SecretStr, SecretStr | None):
+                return _read_secret(name, path), name, False
+        return None, field_name, False
+
+    @property
+    def current_env(self) -> Mapping[str, str]:
+        return os.environ
+
+    def __call__(self) -> dict[str, Any]:
+        found: dict[str, Any] = {}
+        for field_name, field in self.settings_cls.model_fields.items():
+            value, name, _ = self.get_field_value(field, field_name)
+            if value is not None:
+                found[name] = value
+        return found
+
+
+def _read_secret(name: str, path: str) -> str:
+    try:
+        return Path(path).read_text(encoding="utf-8").strip()
+    except OSError as error:
+        raise InvalidSettings(f"{name}_FILE: can't read the file it names: {error.strerror}") from None
+
+
+def names_of(alias: object) -> tuple[str, ...]:
+    """The environment names of a field, the preferred one first."""
+    if isinstance(alias, AliasChoices):
+        return tuple(str(choice) for choice in alias.choices)
+    return (str(alias),)
+
+
+class Settings(BaseSettings):
+    """The settings that producers, workers and the command line share. Durations are seconds, sizes bytes."""
+
+    model_config = SettingsConfigDict(
+        extra="ignore", env_ignore_empty=True, case_sensitive=True, frozen=True, populate_by_name=True
+    )
+
+    kie_api_key: SecretStr | None = Field(None, validation_alias="KIE_API_KEY")
+    kie_base_url: str = Field("https://api.kie.ai", validation_alias="KIE_BASE_URL")
+    kie_upload_base_url: str = Field("https://kieai.redpandaai.co", validation_alias="KIE_UPLOAD_BASE_URL")
+    kie_webhook_hmac_key: SecretStr | None = Field(None, validation_alias="KIE_WEBHOOK_HMAC_KEY")
+    public_base_url: str | None = Field(
+        None, validation_alias=AliasChoices("MOTIONQ_PUBLIC_BASE_URL", "PUBLIC_BASE_URL")
+    )
+    redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("MOTIONQ_REDIS_URL", "REDIS_URL"))
+    namespace: str = Field("motionq", validation_alias="MOTIONQ_NAMESPACE", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
+    data_dir: Path = Field(default_factory=data_dir, validation_alias="MOTIONQ_DATA_DIR")
+    staging_url: str | None = Field(None, validation_alias="MOTIONQ_STAGING_URL")
+    results_url: str | None = Field(None, validation_alias="MOTIONQ_RESULTS_URL")
+    submit_rate: Rate = Field((20, 10.0), validation_alias="MOTIONQ_SUBMIT_RATE")
+    max_in_flight: int = Field(100, validation_alias="MOTIONQ_MAX_IN_FLIGHT", ge=1)
+    read_rate: Rate = Field((50, 1.0), validation_alias="MOTIONQ_READ_RATE")
+    concurrency: int = Field(32, validation_alias="MOTIONQ_CONCURRENCY", ge=1)
+    transfers: int = Field(16, validation_alias="MOTIONQ_TRANSFERS", ge=1)
+    connect_timeout: Seconds = Field(5.0, validation_alias="MOTIONQ_CONNECT_TIMEOUT")
+    read_timeout: Seconds = Field(30.0, validation_alias="MOTIONQ_READ_TIMEOUT")
+    step_lease: Seconds = Field(20.0, validation_alias="MOTIONQ_STEP_LEASE")
+    check_lease: Seconds = Field(15.0, validation_alias="MOTIONQ_CHECK_LEASE")
+    tick: Seconds = Field(0.5, validation_alias="MOTIONQ_TICK")
+    unknown_window: Seconds = Field(2700.0, validation_alias="MOTIONQ_UNKNOWN_WINDOW")
+    run_limit: Seconds = Field(86400.0, validation_alias="MOTIONQ_RUN_LIMIT")
+    generation_attempts: int = Field(2, validation_alias="MOTIONQ_GENERATION_ATTEMPTS", ge=1)
+    step_attempts: int = Field(8, validation_alias="MOTIONQ_STEP_ATTEMPTS", ge=1)
+    upload_ttl: Seconds = Field(72000.0, validation_alias="MOTIONQ_UPLOAD_TTL")
+    job_ttl: Seconds = Field(2592000.0, validation_alias="MOTIONQ_JOB_TTL")
+    max_credits_per_day: float | None = Field(None, validation_alias="MOTIONQ_MAX_CREDITS_PER_DAY", ge=0)
+    trusted_hosts: Names = Field((), validation_alias="MOTIONQ_TRUSTED_HOSTS")
+    callback_port: int = Field(8787, validation_alias="MOTIONQ_CALLBACK_PORT", ge=0, le=65535)
+    flower_port: int = Field(5555, validation_alias="FLOWER_PORT", ge=0, le=65535)
+    server_binary: str | None = Field(None, validation_alias="MOTIONQ_SERVER_BINARY")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field("INFO", validation_alias="MOTIONQ_LOG_LEVEL")
+    log_format: Literal["console", "json"] | None = Field(None, validation_alias="MOTIONQ_LOG_FORMAT")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Arguments, the environment, `NAME_FILE`, then `.env`."""
+        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+
+    @field_validator("kie_base_url", "kie_upload_base_url", "public_base_url")
+    @classmethod
+    def _web_address(cls, value: str | None) -> str | None:
+        if value is not None and not re.match(r"https?://[^/\s]+", value):
+            raise ValueError(f"{value!r} is not a web address: write https://host")
+        return value.rstrip("/") if value else value
+
+    @field_validator("redis_url")
+    @classmethod
+    def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
+            raise ValueError("must begin with redis://, rediss:// or unix://")
+        return value
+
+    @property
+    def staging(self) -> str:
+        """Where staged files live, as an fsspec URL."""
+        return self.staging_url or f"file://{self.data_dir / 'staging'}"
+
+    @property
+    def results(self) -> str:
+        """Where finished videos are put, as an fsspec URL; `none` keeps only the vendor's URLs."""
+        return self.results_url or f"file://{self.data_dir / 'results'}"
+
+    def server(self) -> str:
+        """The queue's server: the setting, else the local stack that runs on this machine.
+
+        Raises QueueUnavailable when there is neither.
+        """
+        return self.redis_url.get_secret_value() if self.redis_url else local_server(self.data_dir)
+
+
+STACK_FILE = "stack.json"
+
+
+def local_server(folder: Path) -> str:
+    """The Redis URL that a running `motionq up` wrote into its data directory."""
+    try:
+        return str(json.loads((folder / STACK_FILE).read_text(encoding="utf-8"))["redis_url"])
+    except (OSError, ValueError, KeyError):
+        raise QueueUnavailable(
+            "no queue server is known: start one with `motionq up --sandbox`, or set REDIS_URL"
+        ) from None
+
+
+NAMES = {name for field in Settings.model_fields.values() for name in names_of(field.validation_alias)}
+SECRETS = tuple(
+    name
+    for field in Settings.model_fields.values()
+    if field.annotation in (SecretStr, SecretStr | None)
+    for name in names_of(field.validation_alias)
+)
+_KNOWN = NAMES | {f"{name}_FILE" for name in SECRETS}
+
+
+def unknown_names(environment: Iterable[str]) -> list[str]:
+    """One sentence for each `MOTIONQ_…` name that is no setting."""
+    return [
+        f"{name} is no setting of motionq" + _did_you_mean(name)
+        for name in sorted(environment)
+        if name.startswith("MOTIONQ_") and name not in _KNOWN
+    ]
+
+
+def _did_you_mean(name: str) -> str:
+    close = difflib.get_close_matches(name, _KNOWN, n=1)
+    return f": did you mean {close[0]}?" if close else ""
+
+
+def load(*, dotenv: bool = False, required: tuple[str, ...] = (), **given: Any) -> Settings:
+    """Settings from the environment (and `./.env`). Raises InvalidSettings, which names everything that is wrong.
+
+    `dotenv` is for programs of motionq itself; they also refuse names that are no settings, since a mistyped limit
+    would silently not hold.
+    """
+    env_file = ".env" if dotenv and Path(".env").is_file() else None
+    wrong = unknown_names({*os.environ, *_dotenv_names(env_file)}) if dotenv else []
+    try:
+        settings = Settings(_env_file=env_file, **given)
+    except ValidationError as error:
+        raise InvalidSettings("; ".join([*wrong, *map(_sentence, error.errors())])) from None
+    wrong += [f"{name} is not set" for name in required if not getattr(settings, _field_of(name))]
+    wrong += _foreign_broker(settings)
+    if wrong:
+        raise InvalidSettings("; ".join(wrong))
+    return settings
+
+
+def _dotenv_names(env_file: str | None) -> list[str]:
+    if not env_file:
+        return []
+    return list(dotenv_values(env_file))
+
+
+def _field_of(name: str) -> str:
+    return next(f for f, field in Settings.model_fields.items() if name in names_of(field.validation_alias))
+
+
+def _sentence(error: Any) -> str:
+    name = str(error["loc"][0]) if error["loc"] else "settings"
+    reason = error["msg"].removeprefix("Value error, ")
+    return f"{name}: {reason[0].lower()}{reason[1:]}"
+
+
+def _foreign_broker(settings: Settings) -> list[str]:
+    """Celery silently prefers CELERY_BROKER_URL to its configuration, and would work on another server."""
+    broker = os.environ.get("CELERY_BROKER_URL")
+    ours = settings.redis_url.get_secret_value() if settings.redis_url else None
+    if not broker or broker == ours:
+        return []
+    return ["CELERY_BROKER_URL names another server than REDIS_URL, and Celery would use it: unset it"]

@@ -1,0 +1,159 @@
+"""One request of a caller: checked without connecting to anything, then staged into a `JobSpec`."""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field, fields
+from datetime import datetime, timedelta
+from typing import Any, BinaryIO
+from urllib.parse import urlsplit
+
+from motionq.contract.errors import InvalidJob
+from motionq.contract.job import DEFAULT_MODEL, PRIORITIES, JobSpec, Source, StagedSource, UrlSource
+from motionq.contract.models import Kind, VendorModel, check_request, find_model
+from motionq.contract.redact import redact
+from motionq.staging import Staging
+
+Media = str | os.PathLike[str] | bytes | BinaryIO
+
+_TENANT = re.compile(r"[A-Za-z0-9_.@-]{1,100}")
+_LABEL = re.compile(r"[A-Za-z0-9_./-]{1,63}")
+_MAX_KEY, _MAX_LABELS, _MAX_LABEL_VALUE, _MAX_URL = 200, 20, 200, 2000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Request:
+    """What a caller asks for; the fields are those of `MotionQueue.submit`."""
+
+    image: Media
+    video: Media
+    prompt: str | None = None
+    model: str = DEFAULT_MODEL
+    mode: str = "720p"
+    orientation: str = "video"
+    idempotency_key: str | None = None
+    tenant: str = "default"
+    labels: dict[str, str] = field(default_factory=dict)
+    priority: str = "normal"
+    deadline: datetime | timedelta | None = None
+    pass_url: bool = False
+
+    @classmethod
+    def from_fields(cls, given: Mapping[str, Any]) -> Request:
+        """A request from named fields. Raises InvalidJob for a name that does not exist or is missing."""
+        known = {f.name for f in fields(cls)}
+        for name in given:
+            if name not in known:
+                raise InvalidJob(f"{name}: unknown field", field=name, limit=sorted(known))
+        for name in ("image", "video"):
+            if not given.get(name):
+                raise InvalidJob(f"{name}: is required", field=name)
+        return cls(**given)
+
+    def check(self) -> VendorModel:
+        """Everything that can be said without opening a file. Raises InvalidJob."""
+        if self.prompt is not None and not isinstance(self.prompt, str):
+            raise InvalidJob("prompt: must be text", field="prompt", value=str(self.prompt))
+        model = check_request(self.model, self.prompt, self.mode, self.orientation)
+        _check_words(self)
+        _check_labels(self.labels)
+        for kind, media in (("image", self.image), ("video", self.video)):
+            if is_url(media):
+                _check_url(kind, str(media))
+            elif self.pass_url:
+                raise InvalidJob(f"{kind}: with pass_url it must be a web address", field=kind)
+        return model
+
+    def stage(self, staging: Staging) -> JobSpec:
+        """Puts the files into staging and gives the spec. Raises InvalidJob for a file the vendor does not take."""
+        return JobSpec(
+            image=self._source(staging, "image", self.image),
+            video=self._source(staging, "video", self.video),
+            prompt=self.prompt or None,
+            model=self.model,
+            mode=self.mode,
+            orientation=self.orientation,
+            pass_url=self.pass_url,
+        )
+
+    def _source(self, staging: Staging, kind: Kind, media: Media) -> Source:
+        if is_url(media):
+            return UrlSource(url=str(media))
+        staged = staging.put(media, model=find_model(self.model), kind=kind)
+        return StagedSource(
+            sha256=staged.sha256, size=staged.size, media_type=staged.media_type, name=staged.name[:200]
+        )
+
+
+def is_url(media: object) -> bool:
+    """Whether a caller's media is a web address (any scheme counts, so that `ftp://` is refused with a reason)."""
+    return isinstance(media, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", media) is not None
+
+
+def _check_url(kind: str, url: str) -> None:
+    parts = urlsplit(url)
+    if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
+        raise InvalidJob(
+            f"{kind}: {redact(url)} is not an http or https address",
+            field=kind,
+            limit="http, https",
+            value=parts.scheme,
+        )
+    if len(url) > _MAX_URL:
+        raise InvalidJob(
+            f"{kind}: the address has {len(url)} characters, the limit is {_MAX_URL}",
+            field=kind,
+            limit=_MAX_URL,
+            value=len(url),
+        )
+
+
+def _check_words(request: Request) -> None:
+    if request.priority not in PRIORITIES:
+        raise InvalidJob(
+            f"priority: {request.priority!r} is not one of {', '.join(PRIORITIES)}",
+            field="priority",
+            limit=list(PRIORITIES),
+            value=request.priority,
+        )
+    if not _TENANT.fullmatch(request.tenant):
+        raise InvalidJob(
+            f"tenant: {request.tenant!r} must be 1 to 100 letters, digits or . _ @ -",
+            field="tenant",
+            limit=100,
+            value=request.tenant,
+        )
+    key = request.idempotency_key
+    if key is not None and not 1 <= len(key) <= _MAX_KEY:
+        raise InvalidJob(
+            f"idempotency_key: {len(key)} characters, allowed are 1 to {_MAX_KEY}",
+            field="idempotency_key",
+            limit=_MAX_KEY,
+            value=len(key),
+        )
+    if isinstance(request.deadline, datetime) and request.deadline.tzinfo is None:
+        raise InvalidJob("deadline: a moment needs its time zone", field="deadline", value=str(request.deadline))
+
+
+def _check_labels(labels: Mapping[str, str]) -> None:
+    if len(labels) > _MAX_LABELS:
+        raise InvalidJob(
+            f"labels: {len(labels)} labels, the limit is {_MAX_LABELS}",
+            field="labels",
+            limit=_MAX_LABELS,
+            value=len(labels),
+        )
+    for name, value in labels.items():
+        if not _LABEL.fullmatch(name):
+            raise InvalidJob(
+                f"labels: name {name!r} must be 1 to 63 letters, digits or . _ / -", field="labels", value=name
+            )
+        if not isinstance(value, str) or len(value) > _MAX_LABEL_VALUE:
+            raise InvalidJob(
+                f"labels: the value of {name!r} must be text of at most {_MAX_LABEL_VALUE} characters",
+                field="labels",
+                limit=_MAX_LABEL_VALUE,
+                value=value,
+            )

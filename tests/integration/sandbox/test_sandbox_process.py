@@ -1,0 +1,166 @@
+"""The sandbox as a program: its command line, its start and its end, its control addresses."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+import requests
+
+from motionq_ops.sandbox.faults import FAULTS
+from motionq_ops.sandbox.process import SandboxFailed, SandboxProcess
+
+PROGRAM = [sys.executable, "-m", "motionq_ops.sandbox"]
+
+
+def answers(url: str) -> bool:
+    try:
+        return requests.get(url + "/sandbox/settings", timeout=5).status_code == 200
+    except requests.ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_start_and_end(tmp_path, wait, number):
+    """It prints one line with its address, writes the ready file, and ends at once with status 0, folder removed."""
+    ready = tmp_path / "ready.json"
+    environment = {**os.environ, "TMPDIR": str(tmp_path)}
+    command = [*PROGRAM, "--port", "0", "--speed", "7", "--ready-file", str(ready)]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
+        where = json.loads(wait(lambda: ready.exists() and ready.read_text()))
+        assert (where["pid"], where["url"]) == (process.pid, f"http://127.0.0.1:{where['port']}")
+        assert answers(where["url"])
+        asked = time.monotonic()
+        process.send_signal(number)
+        _, stderr = process.communicate(timeout=5)
+        assert time.monotonic() - asked < 3
+    assert (process.returncode, stderr) == (0, f"motionq sandbox: {where['url']} (speed 7, nothing is bought)\n")
+    assert list(tmp_path.iterdir()) == [ready]
+
+
+def test_it_ends_while_a_request_hangs():
+    """A hanging request does not hold the end up."""
+    sandbox = SandboxProcess().start()
+    sandbox.add_fault("hang", "credit", times=None)
+    with socket.create_connection(("127.0.0.1", sandbox.port)) as line:
+        line.sendall(b"GET /api/v1/chat/credit HTTP/1.1\r\nHost: x\r\n\r\n")
+        while not sandbox.summary()["calls"]:
+            pass
+        asked = time.monotonic()
+        sandbox.stop()
+        assert time.monotonic() - asked < 3
+    assert not answers(sandbox.url)
+
+
+def test_it_ends_with_the_process_that_started_it(tmp_path, wait):
+    """A SandboxProcess does not outlive its owner, even when that one is killed."""
+    owner = "from motionq_ops.sandbox.process import SandboxProcess as S; s = S().start(); print(s.url, flush=True); input()"
+    with subprocess.Popen([sys.executable, "-c", owner], stdin=-1, stdout=-1, text=True) as process:
+        url = process.stdout.readline().strip()
+        assert answers(url)
+        process.kill()
+    wait(lambda: not answers(url), 5)
+
+
+def test_help_teaches():
+    """--help shows examples and every fault by name."""
+    text = subprocess.run([*PROGRAM, "--help"], capture_output=True, text=True, check=True).stdout
+    assert "KIE_BASE_URL" in text
+    assert "/sandbox/ledger" in text
+    assert [name for name in FAULTS if not re.search(rf"^  {name} ", text, re.MULTILINE)] == []
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--set", "colour=red"], "unknown setting 'colour'; known: billing, "),
+        (["--set", "render=fast"], "render is one of real, copy, none, not 'fast'"),
+        (["--rate-limit", "20"], "rate_limit is CALLS/SECONDS or off, not '20'"),
+        (["--speed", "0"], "speed is a number above zero, not 0.0"),
+        (["--script", "/nowhere.json"], "No such file or directory"),
+    ],
+)
+def test_wrong_usage(arguments, words):
+    """Wrong usage is one clear sentence and status 2."""
+    ended = subprocess.run([*PROGRAM, "--port", "0", *arguments], capture_output=True, text=True, check=False)
+    assert ended.returncode == 2
+    assert words in ended.stderr.splitlines()[-1]
+
+
+def test_port_taken(sandbox):
+    """A taken port is one line and status 1; through SandboxProcess it is an error with that line."""
+    with pytest.raises(SandboxFailed, match=rf"ended with 1: .*can't listen on 127.0.0.1:{sandbox.port}"):
+        SandboxProcess(port=sandbox.port).start()
+
+
+def test_script(tmp_path):
+    """A script brings faults and switches from the first request on."""
+    script = tmp_path / "faults.json"
+    rules = [{"call": "credit", "fault": "code_455"}]
+    script.write_text(json.dumps({"faults": rules, "settings": {"median_seconds": 5}}))
+    with SandboxProcess(arguments=["--script", str(script)], settings={"render": "none"}) as sandbox:
+        headers = {"Authorization": f"Bearer {sandbox.api_key}"}
+        codes = [requests.get(sandbox.url + "/api/v1/chat/credit", headers=headers, timeout=5).json() for _ in range(2)]
+        assert [answer["code"] for answer in codes] == [455, 200]
+        assert codes[1]["data"] == 100_000.0
+        switches = sandbox.settings()
+        assert (switches["median_seconds"], switches["render"]) == (5.0, "none")
+
+
+def test_switches_are_checked(sandbox):
+    """A wrong switch is refused, and none of the request's switches is turned."""
+    for values, words in (
+        ({"sigma": 0.5, "colour": 1}, "unknown setting 'colour'"),
+        ({"sigma": 0.5, "latency": -1}, "latency is a number of at least zero, not -1"),
+        ({"sigma": 0.5, "new_fields": 1}, "new_fields is true or false, not 1"),
+        ({"sigma": 0.5, "prices": [1]}, "prices look like"),
+    ):
+        with pytest.raises(SandboxFailed, match=words):
+            sandbox.settings(**values)
+    assert sandbox.settings()["sigma"] == 0.15
+
+
+def test_control_errors(sandbox):
+    """An unknown task is a clear 404, a jump without seconds a clear 400."""
+    with pytest.raises(SandboxFailed, match="no task abc"):
+        sandbox.task("abc")
+    with pytest.raises(SandboxFailed, match="seconds is a number, not None"):
+        sandbox.control("POST", "/sandbox/advance", {})
+
+
+def test_latency(client, sandbox):
+    """latency delays API answers on the wall clock."""
+    sandbox.settings(latency=0.3)
+    started = time.monotonic()
+    client.credit()
+    assert 0.3 <= time.monotonic() - started < 3
+
+
+def test_reset(client, sandbox):
+    """reset forgets tasks, uploads, credits, rules, ledger and switches."""
+    url = client.upload("a.png", b"1").json()["data"]["downloadUrl"]
+    task = client.make()
+    sandbox.add_fault("silent")
+    sandbox.reset()
+    assert requests.get(url, timeout=5).status_code == 404
+    assert client.read(task)["code"] == 422
+    assert (client.credit(), sandbox.control("GET", "/sandbox/faults")["rules"]) == (1000.0, [])
+    assert sandbox.summary()["calls"] == {"uploadedFile": 1, "recordInfo": 1, "credit": 1}
+    assert sandbox.settings()["duration"] is None
+
+
+def test_many_tasks_at_once(client, sandbox):
+    """A thousand tasks end on time, with the books balanced."""
+    sandbox.set_credits(200_000.0)
+    tasks = [client.make() for _ in range(1000)]
+    assert client.ended(tasks[-1])["state"] == "success"
+    totals = sandbox.summary()
+    assert (totals["tasks_made"], totals["burnt"], totals["held"]) == (1000, 110_000.0, 0.0)
+    assert totals["balance"]["100001"] == 90_000.0

@@ -1,0 +1,1 @@
+"""What happens to a job: upload, submit, check, deliver."""

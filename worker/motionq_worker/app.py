@@ -1,0 +1,118 @@
+"""The Celery application, and the only file with Celery settings: `celery -A motionq_worker.app worker` is right as is.
+
+The facts behind the settings were measured; see docs/decisions/0002.
+"""
+
+from __future__ import annotations
+
+import sys
+import threading
+from typing import Any
+
+from celery import Celery
+from celery.signals import celeryd_init, setup_logging, worker_shutdown
+from kombu.entity import Queue
+
+from motionq.broker import broker_options, broker_url
+from motionq.contract.errors import MotionQueueError
+from motionq.contract.keys import Keys
+from motionq.contract.settings import Settings, load
+from motionq_worker import observability
+from motionq_worker.clock import ClockStep
+from motionq_worker.services import Services
+from motionq_worker.settings import load_worker
+
+QUEUES = ("start", "upload", "submit", "check", "deliver")
+
+
+def _or_one_line(read: Any) -> Any:
+    """Settings that are wrong end the program with one line, not with a traceback."""
+    try:
+        return read()
+    except MotionQueueError as error:
+        print(f"motionq: {error}", file=sys.stderr)
+        raise SystemExit(2) from None
+
+
+class MotionqCelery(Celery):
+    """Celery with what motionq's steps need, made on first use in each process."""
+
+    motionq_clock: Any = None
+
+    def motionq_setup(self, settings: Settings) -> None:
+        """Remembers the settings; connects nothing."""
+        self.motionq_settings = settings
+        self.motionq_keys = Keys(settings.namespace)
+        self._motionq_services: Services | None = None
+        self._motionq_lock = threading.Lock()
+
+    def motionq_services(self) -> Services:
+        """The services of this process."""
+        with self._motionq_lock:
+            if self._motionq_services is None:
+                self._motionq_services = Services(self.motionq_settings)
+            return self._motionq_services
+
+    def motionq_close(self) -> None:
+        """Ends the services' threads and connections."""
+        with self._motionq_lock:
+            if self._motionq_services is not None:
+                self._motionq_services.close()
+                self._motionq_services = None
+
+
+def make_app(settings: Settings) -> MotionqCelery:
+    """The configured application."""
+    made = MotionqCelery("motionq", include=["motionq_worker.tasks"])
+    made.motionq_setup(settings)
+    keys = made.motionq_keys
+    made.conf.update(
+        broker_url=broker_url(settings.server()),
+        broker_transport_options=broker_options(settings),
+        broker_connection_retry_on_startup=True,
+        broker_connection_max_retries=None,
+        worker_pool="threads",
+        worker_concurrency=settings.concurrency,
+        worker_prefetch_multiplier=1,
+        worker_send_task_events=True,
+        task_send_sent_event=True,
+        worker_hijack_root_logger=False,
+        worker_redirect_stdouts=False,
+        worker_cancel_long_running_tasks_on_connection_loss=False,
+        worker_enable_remote_control=True,
+        task_queues=[Queue(keys.queue_name(step), routing_key=keys.queue_name(step)) for step in QUEUES],
+        task_default_queue=keys.queue_name("start"),
+        task_create_missing_queues=False,
+        task_acks_late=False,  # the alarm clock is what recovers
+        task_ignore_result=True,  # the job's record is the result
+        task_serializer="json",
+        accept_content=["json"],
+        result_backend=None,
+        enable_utc=True,
+        timezone="UTC",
+    )
+    made.steps["consumer"].add(ClockStep)
+    return made
+
+
+app = _or_one_line(lambda: make_app(load(dotenv=True)))
+
+
+@setup_logging.connect
+def _logging(**_: Any) -> None:
+    observability.configure(app.motionq_settings)
+
+
+@celeryd_init.connect
+def _refuse_wrong_workers(options: dict[str, Any] | None = None, **_: Any) -> None:
+    """Only the threads pool runs motionq's steps as they were built, and only with an account."""
+    pool = (options or {}).get("pool")
+    if pool is not None and "thread" not in str(pool):
+        print(f"motionq: the pool {pool!s} is not supported: leave out --pool (it is threads)", file=sys.stderr)
+        raise SystemExit(2)
+    _or_one_line(load_worker)
+
+
+@worker_shutdown.connect
+def _close(**_: Any) -> None:
+    app.motionq_close()

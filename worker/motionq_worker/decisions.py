@@ -1,0 +1,211 @@
+"""What follows from what the vendor said: pure functions from values to a `Decision`, no I/O, no clock."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from typing import Any
+
+from motionq.contract import states
+from motionq.contract.job import Failure
+from motionq.contract.record import Record
+from motionq.contract.states import Move
+from motionq_worker.kie.errors import Meaning, NotSent, Refusal, Refused, Unknown
+from motionq_worker.kie.failures import FailureClass, failure_row
+from motionq_worker.kie.messages import Phase, Reading
+from motionq_worker.schedule import next_look, retry_in
+
+SETTLES_524 = 90_000  # ms: a task failed by time-out was seen to flip to success a minute later
+SLOT_HELD = 25 * 60_000  # ms that an unknown purchase keeps its in-flight slot: the vendor's own limit is 20 minutes
+REFUSALS_IN_A_ROW = 4  # a generic 500 is repeated under a new nonce, this often at most
+RESULTS_KEPT = 14 * 86_400_000  # ms the vendor says it keeps results
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rules:
+    """The settings that decisions depend on; seconds."""
+
+    unknown_window: float
+    run_limit: float
+    generation_attempts: int
+    callbacks: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pause:
+    """Submission stops for the whole account; `seconds` None: until somebody resumes."""
+
+    reason: str
+    message: str
+    seconds: float | None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Decision:
+    """A move and what goes with it: fields of the record, fields of the purchase, the next alarm, a line of history."""
+
+    move: Move
+    set: dict[str, Any] = field(default_factory=dict)
+    add: dict[str, int] = field(default_factory=dict)
+    unset: tuple[str, ...] = ()
+    purchase: dict[str, Any] = field(default_factory=dict)
+    alarm_in: float = 0.0  # seconds
+    note: str | None = None
+    pause: Pause | None = None
+    settled: bool = False  # the vendor gave its verdict
+    new_upload: bool = False  # what lies at the vendor can't be used again
+
+
+def failed(reason: str, message: str, *, charged: str = "no", code: str | None = None) -> dict[str, str]:
+    """The field `failure` of a record."""
+    failure = Failure.model_validate({"reason": reason, "message": message, "charged": charged, "code": code})
+    return {"failure": failure.model_dump_json()}
+
+
+# -- createTask -----------------------------------------------------------------------------------------------------
+
+# Seconds that a refusal of the whole account pauses submission; one job is tried when they are over.
+_PAUSES = {
+    Refusal.NO_CREDITS: 60.0,
+    Refusal.RATE: 10.0,
+    Refusal.KEY_CAP: 600.0,
+    Refusal.MAINTENANCE: 60.0,
+    Refusal.FEATURE_DISABLED: 600.0,
+    Refusal.KEY_REFUSED: 300.0,
+}
+
+
+def not_connected(fault: NotSent) -> Decision:
+    """The vendor can't be reached: nothing was sent, and for a moment nobody need try."""
+    pause = Pause(reason="vendor_unreachable", message=fault.message, seconds=10.0)
+    return Decision(move=states.UNCONNECTED, note=str(fault), pause=pause)
+
+
+def not_sent(fault: NotSent) -> Decision:
+    """The right to send was taken, and then nothing was sent."""
+    return Decision(move=states.NOT_SENT, note=str(fault))
+
+
+def refused(fault: Refused, record: Record) -> Decision:
+    """The vendor said no and made no task."""
+    if fault.meaning is Meaning.PAUSE:
+        pause = Pause(reason=fault.refusal.value, message=fault.message, seconds=_PAUSES[fault.refusal])
+        return Decision(move=states.REFUSED_AGAIN, note=str(fault), pause=pause)
+    before = sum(p.status is states.Purchase.REFUSED for p in record.purchases)
+    if fault.meaning is Meaning.REPEATABLE and before + 1 < REFUSALS_IN_A_ROW:
+        return Decision(move=states.REFUSED_LATER, note=str(fault), alarm_in=15.0 * retry_in(before) / 2)
+    failure = failed("refused", fault.message, code=str(fault.code) if fault.code else None)
+    return Decision(move=states.REFUSED, set=failure, note=str(fault))
+
+
+def unknown(fault: Unknown, rules: Rules) -> Decision:
+    """Sent, and no answer to be trusted: wait for the callback, or without one ask a person at once."""
+    if not rules.callbacks:
+        return give_up_unknown(str(fault))
+    return Decision(move=states.UNKNOWN, note=str(fault), alarm_in=min(SLOT_HELD / 1000, rules.unknown_window))
+
+
+def give_up_unknown(why: str) -> Decision:
+    """Nobody can say whether a task was made; buying again needs a person's consent."""
+    message = f"{why}; look for the task at https://kie.ai/logs before anything is bought again"
+    return Decision(move=states.GIVE_UP_UNKNOWN, set=failed("submit_unknown", message, charged="unknown"), note=why)
+
+
+def overdue(record: Record, now: int, rules: Rules) -> Decision | None:
+    """What an alarm of submitting or submit_unknown (or cancelling without a task ID) means at `now` (ms)."""
+    if record.state is states.State.SUBMITTING:
+        if now < record.sent_until:
+            return None
+        return unknown(Unknown("the worker that sent it gave no report"), rules)
+    waited = now - record.since
+    if waited >= rules.unknown_window * 1000:
+        return give_up_unknown(f"kie.ai named no task within {rules.unknown_window / 60:.0f} minutes")
+    if waited >= SLOT_HELD:
+        return Decision(move=states.FREE_SLOT, alarm_in=rules.unknown_window - waited / 1000)
+    return Decision(move=states.KEEP_WAITING, alarm_in=(SLOT_HELD - waited) / 1000)
+
+
+# -- recordInfo -----------------------------------------------------------------------------------------------------
+
+
+def belongs(reading: Reading, record: Record, nonce: str) -> bool:
+    """Whether a reading is about this purchase: our job and nonce in its callback address, else our request."""
+    if reading.callback_url is not None:
+        return reading.callback_url.endswith(f"/{record.id}/{nonce}")
+    if reading.model is None and not reading.image_urls:
+        return True  # nothing is echoed: the task ID alone, bound to this purchase, must do
+    asked = (record.spec.model, (record.image_url,), (record.video_url,), record.spec.prompt or None)
+    return asked == (reading.model, reading.image_urls, reading.video_urls, reading.prompt or None)
+
+
+def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rules) -> Decision:
+    """What a reading means for a job that waits for its task; `started`: ms at which the reading began."""
+    age = (now - record.running_since) / 1000
+    if not belongs(reading, record, record.nonce):
+        return _still(age, rules, "kie.ai's record of this task is about another request")
+    if reading.phase is Phase.SUCCESS:
+        return _paid(reading, now)
+    if reading.phase is Phase.FAIL:
+        return _fail(record, reading, started, now, rules)
+    return _still(age, rules)
+
+
+def unread(record: Record, now: int, rules: Rules) -> Decision:
+    """The task could not be read this time."""
+    return _still((now - record.running_since) / 1000, rules)
+
+
+def _still(age: float, rules: Rules, note: str | None = None) -> Decision:
+    if age >= rules.run_limit:
+        message = f"kie.ai gave no verdict within {rules.run_limit / 3600:g} hours"
+        return Decision(
+            move=states.GIVE_UP_SILENT, set=failed("vendor_silent", message, charged="unknown"), note=message
+        )
+    return Decision(move=states.STILL_RUNNING, alarm_in=next_look(age), note=note)
+
+
+def _paid(reading: Reading, now: int) -> Decision:
+    verdict = {
+        "urls": list(reading.result_urls),
+        "expires_at": (reading.completed_ms or now) + RESULTS_KEPT,
+        "seconds": reading.cost_seconds,
+        "credits": reading.credits,
+    }
+    return Decision(
+        move=states.PAID,
+        set={"verdict": json.dumps(verdict), "tries": 0, "turns": 0},
+        unset=("failure",),
+        purchase={} if reading.credits is None else {"credits": reading.credits},
+        note="kie.ai made the video",
+        settled=True,
+    )
+
+
+def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules) -> Decision:
+    row = failure_row(reading.fail_code, reading.fail_message)
+    said = " ".join(word for word in (reading.fail_code, reading.fail_message) if word) or "no reason given"
+    if row.verdict is FailureClass.LOOK_AGAIN:
+        suspect = record.purchase.suspect_at if record.purchase else None
+        if suspect is None:
+            return Decision(
+                move=states.STILL_RUNNING,
+                purchase={"suspect_at": now},
+                alarm_in=SETTLES_524 / 1000 + 1,
+                note=f"{said}: looking again, since this may still become a success",
+            )
+        if started < suspect + SETTLES_524:
+            return Decision(move=states.STILL_RUNNING, alarm_in=(suspect + SETTLES_524 - started) / 1000 + 1)
+    if row.verdict is FailureClass.TRANSIENT and record.generations + 1 < rules.generation_attempts:
+        return Decision(
+            move=states.REFUNDED_AGAIN,
+            add={"generations": 1},
+            unset=("uploaded_at",) if row.new_upload else (),
+            note=f"{said}: refunded, to be bought again",
+            settled=True,
+            new_upload=row.new_upload,
+        )
+    failure = failed("generation_failed", reading.fail_message or "", code=reading.fail_code)["failure"]
+    verdict = json.dumps({"failure": json.loads(failure)})
+    return Decision(
+        move=states.REFUNDED, set={"verdict": verdict, "tries": 0, "turns": 0}, note=f"{said}: refunded", settled=True
+    )

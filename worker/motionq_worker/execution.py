@@ -1,0 +1,116 @@
+"""What the steps share: one run of a step, how it takes up its claim, and how it writes what happened."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+from motionq.contract import states
+from motionq.contract.errors import JobFailed
+from motionq.contract.job import Failure
+from motionq.contract.record import Record
+from motionq.contract.states import Move, State
+from motionq.contract.store import Moved
+from motionq_worker import decisions
+from motionq_worker.decisions import Decision
+from motionq_worker.services import Services
+
+POISON_AFTER = 5  # claims whose worker died each time: the job itself kills workers
+
+
+@dataclass(frozen=True, kw_only=True)
+class Execution:
+    """One run of one step: its job, its claim (`<step>.<n>`), its worker, and a random token of its own."""
+
+    job_id: str
+    step: str
+    n: int
+    worker: str
+    token: str
+
+    @property
+    def claim(self) -> str:
+        """The claim that fences its writes."""
+        return f"{self.step}.{self.n}"
+
+    @property
+    def message_id(self) -> str:
+        """The Celery task ID, and the parent of the next step."""
+        return f"{self.job_id}.{self.claim}"
+
+    def event(self, note: str | None = None) -> dict[str, str]:
+        """A line of the job's history."""
+        return {"step": self.step, "worker": self.worker} | ({"note": note} if note else {})
+
+
+class Later(Exception):
+    """The step could not be done now; the alarm will wake it. The message says why and when."""
+
+
+class Superseded(Exception):
+    """The record has moved on without this execution, which stops."""
+
+
+def begin(run: Execution, s: Services, move: Move) -> Record:
+    """Takes the claim up, counts the turn, and stops a job that has killed too many workers."""
+    lease = int(s.settings.step_lease * 1000)
+    write(run, s, move, claim=run.claim, add={"turns": 1}, alarm_in=lease, event=run.event())
+    record = s.store.get(run.job_id)
+    if record.turns > POISON_AFTER and run.step == "upload":
+        message = f"{record.turns - 1} workers died or hung over it"
+        fail(run, s, record, Decision(move=states.FAIL_UPLOAD, set=decisions.failed("poison", message)))
+    return record
+
+
+def move_job(run: Execution, s: Services, move: Move, **values: Any) -> Moved:
+    """One move of this execution's job; empty values are left out."""
+    return s.store.move(move, run.job_id, **{k: v for k, v in values.items() if v})
+
+
+def write(run: Execution, s: Services, move: Move, **values: Any) -> None:
+    """A move that must succeed for this execution to go on."""
+    values["set"] = {**values.get("set", {}), "parent": run.message_id}
+    outcome = move_job(run, s, move, **values)
+    if not outcome.ok:
+        raise Superseded(f"{run.job_id} is {outcome.state or 'gone'}: another execution has moved it on")
+
+
+def apply(run: Execution, s: Services, record: Record, decision: Decision) -> Moved:
+    """Writes a decision under every fence this execution has."""
+    if decision.pause:
+        s.store.pause(decision.pause.reason, decision.pause.message, seconds=decision.pause.seconds)
+    return move_job(
+        run,
+        s,
+        decision.move,
+        claim=run.claim,
+        nonce=record.nonce,
+        task=record.task_id,
+        set={**decision.set, "parent": run.message_id},
+        add=decision.add,
+        unset=list(decision.unset),
+        purchase=decision.purchase,
+        alarm_in=int(decision.alarm_in * 1000),
+        event=run.event(decision.note),
+    )
+
+
+def end(run: Execution, s: Services, record: Record, decision: Decision) -> str:
+    """Writes a decision and says it in Celery's words: a failure, a retry, or a plain end."""
+    if "failure" in decision.set:
+        return fail(run, s, record, decision)
+    outcome = apply(run, s, record, decision)
+    if outcome.outcome == "fenced":
+        raise Superseded(f"{run.job_id} is {outcome.state}")
+    wait = f": again in {decision.alarm_in:.0f} s" if decision.alarm_in else ""
+    raise Later(f"{decision.note or decision.move.name}{wait}")
+
+
+def fail(run: Execution, s: Services, record: Record, decision: Decision) -> str:
+    """Writes a failure, then raises JobFailed with it."""
+    outcome = apply(run, s, record, decision)
+    if outcome.state != State.FAILED:
+        raise Superseded(f"{run.job_id} is {outcome.state}")
+    failure = Failure.model_validate(json.loads(decision.set["failure"]))
+    raise JobFailed(f"{run.job_id}: {failure}")

@@ -1,0 +1,77 @@
+"""What a fault of a free step means for the job: try again, or say clearly why not. Pure functions."""
+
+from __future__ import annotations
+
+from motionq.contract import states
+from motionq.contract.errors import InvalidJob
+from motionq.contract.record import Record
+from motionq_worker.addresses import ForbiddenAddress
+from motionq_worker.decisions import Decision, Pause, failed
+from motionq_worker.fetch import FetchFailed
+from motionq_worker.inspection import Unreadable
+from motionq_worker.kie.errors import CallRefused, KeyRefused, KieFault
+from motionq_worker.schedule import retry_in
+from motionq_worker.uploads import UploadBusy
+
+_BUSY = 1.5  # seconds until a job looks again whether another one has uploaded the same content
+_KEY = 60.0  # seconds between two tries with a key that the vendor refuses
+
+
+def upload_fault(error: Exception, record: Record, attempts: int) -> Decision:
+    """What an exception of the upload step means."""
+    if isinstance(error, UploadBusy):
+        return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=_BUSY, note=str(error))
+    if isinstance(error, KeyRefused):
+        pause = Pause(reason="key_refused", message=error.message, seconds=_KEY)
+        return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=_KEY, note=sentence(error), pause=pause)
+    if reason := _final_upload(error):
+        return Decision(move=states.FAIL_UPLOAD, set=failed(reason, sentence(error)), note=sentence(error))
+    if record.tries + 1 >= attempts:
+        message = f"{sentence(error)} ({attempts} tries)"
+        return Decision(move=states.FAIL_UPLOAD, set=failed("upload_failed", message), note=message)
+    return Decision(
+        move=states.RETRY_UPLOAD,
+        set={"turns": 0},
+        add={"tries": 1},
+        alarm_in=retry_in(record.tries),
+        note=sentence(error),
+    )
+
+
+def _final_upload(error: Exception) -> str | None:
+    if isinstance(error, InvalidJob | Unreadable | ForbiddenAddress):
+        return "invalid_media"
+    if isinstance(error, FetchFailed) and error.permanent:
+        return "invalid_media"
+    if isinstance(error, CallRefused):
+        return "upload_refused"
+    if isinstance(error, FileNotFoundError):
+        return "staging_lost"
+    return None
+
+
+def delivery_fault(error: Exception, record: Record, attempts: int, now: int) -> Decision:
+    """What an exception of the deliver step means: the video is paid for, so patience is long."""
+    expired = now >= int(record.verdict.get("expires_at") or 0)
+    hopeless = isinstance(error, ForbiddenAddress | ValueError) or (
+        isinstance(error, FetchFailed | Unreadable) and record.tries + 1 >= attempts
+    )
+    if hopeless or expired or (isinstance(error, FetchFailed) and error.permanent and record.tries >= 2):
+        failure = failed("delivery_failed", sentence(error), charged="yes")
+        return Decision(move=states.BOOK_FAILURE, set=failure, note=sentence(error))
+    return Decision(
+        move=states.RETRY_DELIVER,
+        set={"turns": 0},
+        add={"tries": 1},
+        alarm_in=retry_in(record.tries),
+        note=sentence(error),
+    )
+
+
+def sentence(error: Exception) -> str:
+    """One line that may be shown: the words of our own errors, else the kind and the operating system's words."""
+    if isinstance(error, InvalidJob | Unreadable | ForbiddenAddress | FetchFailed | KieFault | UploadBusy | ValueError):
+        return str(error)
+    if isinstance(error, OSError) and error.strerror:
+        return f"storage: {error.strerror}"
+    return type(error).__name__

@@ -1,0 +1,84 @@
+"""Renews the claims of steps that move files, while they live: one thread per worker process."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+
+from redis.exceptions import RedisError
+
+from motionq.contract import states
+from motionq.contract.errors import QueueUnavailable
+from motionq.contract.store import JobStore
+
+
+class ClaimLost(Exception):
+    """Another execution has this job now; this one stops."""
+
+
+class Lease:
+    """The claim of one running step."""
+
+    def __init__(self, job_id: str, claim: str) -> None:
+        self.job_id = job_id
+        self.claim = claim
+        self.locks: set[str] = set()  # keys of upload locks that live as long as the claim
+        self.lost = False
+
+    def check(self) -> None:
+        """Raises ClaimLost when another execution took over."""
+        if self.lost:
+            raise ClaimLost(f"{self.job_id}: another worker has taken over")
+
+
+class Leases:
+    """All claims held by this process. `seconds` is the lease; it is renewed three times within it."""
+
+    def __init__(self, store: JobStore, seconds: float) -> None:
+        self._store = store
+        self._seconds = seconds
+        self._held: set[Lease] = set()
+        self._lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    @contextlib.contextmanager
+    def hold(self, job_id: str, claim: str) -> Iterator[Lease]:
+        """Keeps the claim alive inside the `with`."""
+        lease = Lease(job_id, claim)
+        with self._lock:
+            self._held.add(lease)
+            self._start()
+        try:
+            yield lease
+        finally:
+            with self._lock:
+                self._held.discard(lease)
+
+    def close(self) -> None:
+        """Stops renewing."""
+        self._stop.set()
+        if self._thread:
+            self._thread.join(timeout=5)
+
+    def _start(self) -> None:
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._run, name="motionq-leases", daemon=True)
+            self._thread.start()
+
+    def _run(self) -> None:
+        while not self._stop.wait(self._seconds / 3):
+            with self._lock:
+                held = list(self._held)
+            for lease in held:
+                # A server out of reach is not a lost claim: the next round tries again.
+                with contextlib.suppress(QueueUnavailable, RedisError):
+                    self._renew(lease)
+
+    def _renew(self, lease: Lease) -> None:
+        milliseconds = int(self._seconds * 1000)
+        moved = self._store.move(states.RENEW, lease.job_id, claim=lease.claim, alarm_in=milliseconds)
+        lease.lost = not moved.ok
+        for lock in list(lease.locks):
+            self._store.redis.pexpire(lock, milliseconds)

@@ -1,0 +1,90 @@
+"""The composition root: what the steps of a job need, built once per worker process, connected on first use."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from redis import Redis
+
+from motionq.contract.keys import Keys
+from motionq.contract.settings import Settings
+from motionq.contract.store import JobStore
+from motionq.staging import Staging
+from motionq_worker.decisions import Rules
+from motionq_worker.delivery import Delivery
+from motionq_worker.estimates import Estimates
+from motionq_worker.gate import Gate
+from motionq_worker.kie.client import KieClient
+from motionq_worker.kie.poller import Poller
+from motionq_worker.leases import Leases
+from motionq_worker.settings import account, exempt_hosts, rules
+from motionq_worker.uploads import Fetching, Uploads
+
+
+class Services:
+    """Everything a step may use."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.rules: Rules = rules(settings)
+        self.store = JobStore(
+            connect(settings),
+            Keys(settings.namespace),
+            job_ttl=settings.job_ttl,
+            rate_window=settings.submit_rate[1],
+        )
+        self.gate = Gate(self.store, settings)
+        self.estimates = Estimates(self.store)
+        self.leases = Leases(self.store, settings.step_lease)
+
+    @cached_property
+    def kie(self) -> KieClient:
+        """The vendor."""
+        return KieClient(account(self.settings))
+
+    @cached_property
+    def poller(self) -> Poller:
+        """The window through which waiting tasks are read."""
+        return Poller(account(self.settings))
+
+    @cached_property
+    def uploads(self) -> Uploads:
+        """Files on their way to the vendor."""
+        return Uploads(
+            self.store,
+            Staging(self.settings.staging),
+            self.kie,
+            self._fetching,
+            ttl=self.settings.upload_ttl,
+            lease=self.settings.step_lease,
+        )
+
+    @cached_property
+    def delivery(self) -> Delivery:
+        """Videos on their way back."""
+        return Delivery(self.settings.results, self._fetching)
+
+    @property
+    def _fetching(self) -> Fetching:
+        return Fetching(
+            exempt=exempt_hosts(self.settings),
+            connect_timeout=self.settings.connect_timeout,
+            read_timeout=self.settings.read_timeout,
+        )
+
+    def close(self) -> None:
+        """Ends threads and connections."""
+        self.leases.close()
+        for name in ("poller", "kie"):
+            if name in self.__dict__:
+                self.__dict__.pop(name).close()
+        self.store.redis.close()
+
+
+def connect(settings: Settings) -> Redis:
+    """The queue's server; connects on first use."""
+    options: dict[str, Any] = {"decode_responses": True, "socket_timeout": settings.read_timeout}
+    return Redis.from_url(
+        settings.server(), socket_connect_timeout=settings.connect_timeout, health_check_interval=30, **options
+    )

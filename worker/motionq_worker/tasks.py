@@ -1,0 +1,84 @@
+"""The Celery tasks: thin wrappers around `pipeline`. The only file with task decorators.
+
+What Flower shows: a free retry is a row RETRY with its reason, a job's failure a row FAILURE, and every other row
+returns what happened.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable
+from typing import Any
+
+from celery import Celery, Task, shared_task
+from celery.exceptions import Retry
+
+from motionq.broker import START_TASK
+from motionq.contract.errors import JobFailed, JobNotFound, QueueUnavailable
+from motionq_worker import pipeline
+from motionq_worker.execution import Execution, Later, Superseded
+from motionq_worker.services import Services
+
+_OPTIONS: dict[str, Any] = {"bind": True, "throws": (JobFailed,), "ignore_result": True, "max_retries": None}
+
+
+@shared_task(name=START_TASK, **_OPTIONS)
+def start(self: Task) -> str:
+    """Wake the clock: there may be new jobs."""
+    clock = getattr(self.app, "motionq_clock", None)
+    if clock is not None:
+        clock.wake()
+    return "ticking"
+
+
+@shared_task(name="motionq.upload", **_OPTIONS)
+def upload(self: Task, job_id: str) -> str:
+    """Check a job's files and bring them to the vendor."""
+    return _run(self, job_id, pipeline.upload)
+
+
+@shared_task(name="motionq.submit", **_OPTIONS)
+def submit(self: Task, job_id: str) -> str:
+    """Buy: send createTask, once."""
+    return _run(self, job_id, pipeline.submit)
+
+
+@shared_task(name="motionq.deliver", **_OPTIONS)
+def deliver(self: Task, job_id: str) -> str:
+    """Bring the video home, or book the failure."""
+    return _run(self, job_id, pipeline.deliver)
+
+
+@shared_task(name="motionq.check", resultrepr_maxsize=8192, **_OPTIONS)
+def check(self: Task, job_ids: list[str]) -> dict[str, Any]:
+    """Read the status of many tasks at once."""
+    try:
+        return pipeline.check(job_ids, self.request.id, self.request.hostname, _services(self.app))
+    except QueueUnavailable as error:
+        raise _retry(str(error)) from None
+
+
+def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) -> str:
+    run = _execution(task, job_id)
+    try:
+        return step(run, _services(task.app))
+    except Later as later:
+        raise _retry(str(later)) from None
+    except QueueUnavailable as error:
+        raise _retry(f"{error}; its alarm wakes it") from None
+    except (Superseded, JobNotFound) as stopped:
+        return f"stopped: {stopped}"
+
+
+def _execution(task: Task, job_id: str) -> Execution:
+    _, step, n = task.request.id.rsplit(".", 2)
+    return Execution(job_id=job_id, step=step, n=int(n), worker=task.request.hostname, token=secrets.token_hex(16))
+
+
+def _retry(reason: str) -> Retry:
+    return Retry(exc=None, message=reason)
+
+
+def _services(app: Celery) -> Services:
+    services: Services = app.motionq_services()
+    return services
