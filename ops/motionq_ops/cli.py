@@ -1,6 +1,134 @@
-"""The entry point of the command line."""
+"""The command `motionq`: the job verbs of `motionq.cli`, and those that run motionq itself.
+
+Only the job verbs work with the base install, so the others are imported when they are called.
+"""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import version as version_of
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from motionq import cli as jobs
+from motionq.contract.errors import InvalidSettings
+from motionq.output import run, say
+
+_OURS = ("motionq", "motionq_worker", "motionq_ops")
+_RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
+
+app = typer.Typer(
+    help=jobs.app.info.help,
+    no_args_is_help=True,
+    add_completion=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+class MissingExtra(InvalidSettings):
+    """The verb needs packages that are not installed."""
+
+    kind = "missing_extra"
 
 
 def main() -> None:
     """Run the command line."""
-    raise SystemExit("not built yet")
+    sys.exit(run(app))
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        say(f"motionq {version_of('motionq')}")
+        raise typer.Exit
+
+
+@app.callback()
+def motionq(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="And exit.")
+    ] = False,
+) -> None:
+    """Declares the options of the program as a whole."""
+
+
+def _call(module: str, function: str, *arguments: Any, **options: Any) -> int:
+    """Call a function of a module that needs the extra `local`. Raises MissingExtra where that is not installed."""
+    try:
+        found = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in _OURS:
+            raise
+        raise MissingExtra(
+            f"this needs more packages ({error.name} is missing): pip install 'motionq[local]'"
+        ) from None
+    return int(getattr(found, function)(*arguments, **options))
+
+
+@app.command(
+    epilog=f"""Examples:
+  motionq demo
+  motionq demo --keep
+  motionq demo --image hero.png --video dance.mp4
+
+The last line of stdout is the video's path. Settings of the environment are ignored; --real uses the vendor's alone.
+
+{jobs._CODES}0 the video is there, 1 the job failed, 2 wrong usage or input, 130 Ctrl+C."""
+)
+def demo(
+    keep: Annotated[bool, typer.Option("--keep", help="Keep the stack, with Flower, until Ctrl+C.")] = False,
+    image: Annotated[Path | None, typer.Option(metavar="FILE", help="Another character.")] = None,
+    video: Annotated[Path | None, typer.Option(metavar="FILE", help="Another motion.")] = None,
+    real: Annotated[bool, typer.Option("--real", help="Buy it with KIE_API_KEY; asks before it does.")] = False,
+    speed: Annotated[float | None, typer.Option(metavar="X", min=0.01, help="Of the sandbox's clock.")] = None,
+) -> int:
+    """Run one job from end to end: no key, no Docker, no money."""
+    if real and speed is not None:
+        raise typer.BadParameter("the vendor's clock can't be turned", param_hint="--speed")
+    return _call("motionq_ops.demo", "demo", keep=keep, image=image, video=video, real=real, speed=speed)
+
+
+@app.command(
+    epilog=f"""Examples:
+  motionq up --sandbox --speed 20
+  KIE_API_KEY=… motionq up --workers 4
+
+Starts the queue's server (unless REDIS_URL names one), workers and Flower, restarts what dies, and prints
+"motionq: ready" when all answer. Ctrl+C ends everything.
+
+{jobs._CODES}0 ended by a signal, 1 it can't start or runs already, {jobs._BASIC}"""
+)
+def up(
+    sandbox: Annotated[
+        bool, typer.Option("--sandbox", help="Against a stand-in for the vendor: no key, no money.")
+    ] = False,
+    speed: Annotated[
+        float | None, typer.Option(metavar="X", min=0.01, help="Of the sandbox's clock; 1 is the vendor's pace.")
+    ] = None,
+    workers: Annotated[
+        int | None, typer.Option(metavar="N", min=0, help="Worker processes. Default: 2, or 1 on one core.")
+    ] = None,
+    data_dir: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="Where records, logs and videos are kept (MOTIONQ_DATA_DIR).")
+    ] = None,
+    flower_port: Annotated[
+        int | None,
+        typer.Option(metavar="P", min=0, max=65535, help="Of Flower; 0: none. Default: FLOWER_PORT, or 5555."),
+    ] = None,
+) -> int:
+    """Run the local stack: queue server, workers, Flower, and with --sandbox the vendor's stand-in."""
+    if speed is not None and not sandbox:
+        raise typer.BadParameter("only the sandbox has a clock to turn: add --sandbox", param_hint="--speed")
+    options = {"workers": workers, "folder": data_dir, "flower_port": flower_port}
+    return _call("motionq_ops.up", "up", sandbox=sandbox, speed=speed or 1.0, **options)
+
+
+@app.command(context_settings=_RAW, add_help_option=False)
+def sandbox(context: typer.Context) -> int:
+    """Run the stand-in for kie.ai alone (`motionq sandbox --help` lists its options)."""
+    return _call("motionq_ops.sandbox.__main__", "main", context.args)
+
+
+app.add_typer(jobs.app)

@@ -10,12 +10,13 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
+from motionq.contract.errors import MotionQueueError
 from motionq.contract.settings import STACK_FILE
 
 _LOCK_FILE = "up.lock"
 
 
-class AlreadyRunning(RuntimeError):
+class AlreadyRunning(MotionQueueError):
     """Another stack runs over this data directory; the message is one sentence."""
 
 

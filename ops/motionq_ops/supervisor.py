@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 
+from motionq.contract.errors import MotionQueueError
 from motionq_ops.processes import Service, last_words
 
 FIRST_PAUSE, LONGEST_PAUSE = 0.5, 30.0  # seconds
 HEALTHY_AFTER = 60.0  # seconds; who lived so long starts again with the first pause
 
 
-class CannotStart(RuntimeError):
+class CannotStart(MotionQueueError):
     """A part of the stack ends again and again before the stack was ready; the message is one sentence."""
 
 
@@ -71,31 +71,24 @@ class Supervisor:
         code = one.service.ended()
         if code is None:
             return
-        one.deaths += 1
-        self._rest(one)
+        self._rest(one, self._clock() - one.started)
         self._say(f"{one.service.name} ended ({how_it_ended(code)}); it starts again in {one.pause:g} s")
 
     def _start(self, one: _Watched) -> None:
         try:
             one.service.start()
         except (OSError, RuntimeError) as error:
-            one.deaths += 1
-            self._rest(one)
+            self._rest(one, 0.0)
             self._say(f"{one.service.name} does not start ({error}); next try in {one.pause:g} s")
             return
         one.started, one.due = self._clock(), None
         self._say(f"{one.service.name} runs again")
 
-    def _rest(self, one: _Watched) -> None:
-        lived = self._clock() - one.started
+    def _rest(self, one: _Watched, lived: float) -> None:
+        one.deaths += 1
         one.pause = next_pause(one.pause, lived)
         one.due = self._clock() + one.pause
 
 
 def _complaint(service: Service) -> str:
     return f"{service.name} does not start: {last_words(service.log)} (its log: {service.log})"
-
-
-def logs_of(services: Sequence[Service]) -> dict[str, Path]:
-    """Where each service writes."""
-    return {service.name: service.log for service in services}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import signal
 import ssl
 import subprocess
 import threading
@@ -279,16 +280,19 @@ def test_looks_over_tls(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="this system can't fork")
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_child_has_its_own_loop(vendor: Vendor, poller: Poller) -> None:
-    """Parent and child read through connections of their own."""
+    """Parent and child read through connections of their own, also when a thread was just starting a batch."""
     assert isinstance(poller.read_many(["task-parent"], 10)["task-parent"], Reading)
+    poller._lock.acquire()  # as another thread of the parent may hold it, which does not exist in the child
     child = os.fork()
     if child == 0:
+        signal.alarm(15)  # a child that waits for ever ends as a failure
         good = False
         try:
             good = isinstance(poller.read_many(["task-child"], 10)["task-child"], Reading)
             poller.close()
         finally:
             os._exit(0 if good else 1)
+    poller._lock.release()
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
     assert isinstance(poller.read_many(["task-again"], 10)["task-again"], Reading)

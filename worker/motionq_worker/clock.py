@@ -62,6 +62,7 @@ class Clock:
         self._wake.set()
 
     def _run(self) -> None:
+        woken = False
         while not self._stop.is_set():
             try:
                 pause = self.tick()
@@ -70,7 +71,9 @@ class Clock:
                     "the clock could not tick: %s", error if isinstance(error, MotionQueueError) else type(error)
                 )
                 pause = IDLE
-            self._wake.wait(pause * random.uniform(0.9, 1.1))
+            # Somebody else may just have had the turn: after a wake-up the next tick comes soon in any case.
+            pause = min(pause, self._settings.tick) if woken else pause
+            woken = self._wake.wait(pause * random.uniform(0.9, 1.1))
             self._wake.clear()
 
     def tick(self) -> float:

@@ -19,6 +19,10 @@ LARGEST = 2 * 1024**3  # bytes; results of 30 s at 1080p are some 30 MB
 _CHUNK = 1024 * 1024
 
 
+class NoVideo(Exception):
+    """kie.ai reports success and names no video."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Delivered:
     """Where the videos lie now, and their bytes."""
@@ -37,9 +41,11 @@ class Delivery:
     def bring(self, job_id: str, urls: list[str], lease: Lease) -> Delivered:
         """Fetch, check and store every video.
 
-        Raises FetchFailed, ForbiddenAddress, Unreadable, OSError, ClaimLost; then nothing lies under a final name that
-        is not whole.
+        Raises FetchFailed, ForbiddenAddress, Unreadable, NoVideo, OSError, ClaimLost; then nothing lies under a final
+        name that is not whole.
         """
+        if not urls:
+            raise NoVideo("kie.ai reports success and names no video")
         if self._url == "none":
             return Delivered(files=(), size=0)
         done = [self._one(url, _name(job_id, n), lease) for n, url in enumerate(urls, 1)]

@@ -7,11 +7,16 @@ from motionq.contract.errors import InvalidJob
 from motionq.contract.record import Record
 from motionq_worker.addresses import ForbiddenAddress
 from motionq_worker.decisions import Decision, Pause, failed
+from motionq_worker.delivery import NoVideo
 from motionq_worker.fetch import FetchFailed
 from motionq_worker.inspection import Unreadable
 from motionq_worker.kie.errors import CallRefused, KeyRefused, KieFault
 from motionq_worker.schedule import retry_in
 from motionq_worker.uploads import UploadBusy
+
+UPLOAD_FAULTS = (InvalidJob, Unreadable, ForbiddenAddress, FetchFailed, KieFault, UploadBusy, OSError)
+DELIVERY_FAULTS = (Unreadable, ForbiddenAddress, FetchFailed, NoVideo, OSError)
+# Anything else is a defect of ours: it is logged with its traceback, and the turns of the job are counted.
 
 _BUSY = 1.5  # seconds until a job looks again whether another one has uploaded the same content
 _KEY = 60.0  # seconds between two tries with a key that the vendor refuses
@@ -53,7 +58,7 @@ def _final_upload(error: Exception) -> str | None:
 def delivery_fault(error: Exception, record: Record, attempts: int, now: int) -> Decision:
     """What an exception of the deliver step means: the video is paid for, so patience is long."""
     expired = now >= int(record.verdict.get("expires_at") or 0)
-    hopeless = isinstance(error, ForbiddenAddress | ValueError) or (
+    hopeless = isinstance(error, ForbiddenAddress | NoVideo) or (
         isinstance(error, FetchFailed | Unreadable) and record.tries + 1 >= attempts
     )
     if hopeless or expired or (isinstance(error, FetchFailed) and error.permanent and record.tries >= 2):
@@ -70,7 +75,7 @@ def delivery_fault(error: Exception, record: Record, attempts: int, now: int) ->
 
 def sentence(error: Exception) -> str:
     """One line that may be shown: the words of our own errors, else the kind and the operating system's words."""
-    if isinstance(error, InvalidJob | Unreadable | ForbiddenAddress | FetchFailed | KieFault | UploadBusy | ValueError):
+    if isinstance(error, InvalidJob | Unreadable | ForbiddenAddress | FetchFailed | KieFault | UploadBusy | NoVideo):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"storage: {error.strerror}"

@@ -22,7 +22,7 @@ from motionq.contract.store import moved
 from motionq_worker import decisions
 from motionq_worker.decisions import Decision
 from motionq_worker.execution import Execution, Later, Superseded, begin, end, fail, move_job, write
-from motionq_worker.faults import delivery_fault, upload_fault
+from motionq_worker.faults import DELIVERY_FAULTS, UPLOAD_FAULTS, delivery_fault, upload_fault
 from motionq_worker.kie.connection import PurchaseConnection
 from motionq_worker.kie.errors import KieFault, NotSent, Refused, Unknown
 from motionq_worker.kie.messages import Reading, create_task_body
@@ -47,7 +47,9 @@ def upload(run: Execution, s: Services) -> str:
             image, video = _files(record, s, lease)
         except ClaimLost as lost:
             raise Superseded(str(lost)) from None
-        except Exception as error:
+        except QueueUnavailable:
+            raise
+        except UPLOAD_FAULTS as error:
             return end(run, s, record, upload_fault(error, record, s.settings.step_attempts))
     note = f"uploaded image {_moved_bytes(image)}, video {_moved_bytes(video)} in {time.monotonic() - began:.1f} s"
     write(
@@ -258,7 +260,9 @@ def deliver(run: Execution, s: Services) -> str:
             result, note = _result(record, s, lease)
         except ClaimLost as lost:
             raise Superseded(str(lost)) from None
-        except Exception as error:
+        except QueueUnavailable:
+            raise
+        except DELIVERY_FAULTS as error:
             now = s.store.now()
             return end(run, s, record, delivery_fault(error, record, s.settings.step_attempts, now))
     write(
@@ -277,8 +281,6 @@ def deliver(run: Execution, s: Services) -> str:
 def _result(record: Record, s: Services, lease: Lease) -> tuple[Result, str]:
     verdict, began = record.verdict, time.monotonic()
     urls = [str(url) for url in verdict.get("urls", [])]
-    if not urls:
-        raise ValueError("kie.ai reports success and names no video")
     delivered = s.delivery.bring(record.id, urls, lease)
     result = Result(
         file=delivered.files[0] if delivered.files else None,

@@ -12,6 +12,7 @@ from typing import Any
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Retry
+from redis.exceptions import RedisError
 
 from motionq.broker import START_TASK
 from motionq.contract.errors import JobFailed, JobNotFound, QueueUnavailable
@@ -25,9 +26,7 @@ _OPTIONS: dict[str, Any] = {"bind": True, "throws": (JobFailed,), "ignore_result
 @shared_task(name=START_TASK, **_OPTIONS)
 def start(self: Task) -> str:
     """Wake the clock: there may be new jobs."""
-    clock = getattr(self.app, "motionq_clock", None)
-    if clock is not None:
-        clock.wake()
+    _wake(self)
     return "ticking"
 
 
@@ -53,9 +52,12 @@ def deliver(self: Task, job_id: str) -> str:
 def check(self: Task, job_ids: list[str]) -> dict[str, Any]:
     """Read the status of many tasks at once."""
     try:
-        return pipeline.check(job_ids, self.request.id, self.request.hostname, _services(self.app))
-    except QueueUnavailable as error:
-        raise _retry(str(error)) from None
+        said = pipeline.check(job_ids, self.request.id, self.request.hostname, _services(self.app))
+        if said["done"]:
+            _wake(self)
+        return said
+    except (QueueUnavailable, RedisError):
+        raise _retry("the queue's server can't be reached; the alarms wake its jobs") from None
 
 
 def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) -> str:
@@ -64,10 +66,18 @@ def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) ->
         return step(run, _services(task.app))
     except Later as later:
         raise _retry(str(later)) from None
-    except QueueUnavailable as error:
-        raise _retry(f"{error}; its alarm wakes it") from None
+    except (QueueUnavailable, RedisError):
+        raise _retry("the queue's server can't be reached; the alarm wakes it") from None
     except (Superseded, JobNotFound) as stopped:
         return f"stopped: {stopped}"
+    finally:
+        _wake(task)  # the next link of the chain may be due
+
+
+def _wake(task: Task) -> None:
+    clock = task.app.motionq_clock
+    if clock is not None:
+        clock.wake()
 
 
 def _execution(task: Task, job_id: str) -> Execution:

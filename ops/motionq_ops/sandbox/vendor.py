@@ -22,6 +22,8 @@ from motionq_ops.sandbox.tasks import Order, Plan, Reading, Task, draw_plan, rea
 from motionq_ops.sandbox.validation import Rejected
 
 _WATCHED_TASKS = 10_000
+_ROUNDING = 1e-6
+"""Seconds that a moment and the difference of two moments may disagree by; else an end could be missed."""
 
 
 class Vendor:
@@ -87,7 +89,8 @@ class Vendor:
 
     def reading(self, task: Task) -> Reading:
         """Return what recordInfo would say of a task now."""
-        return read(task.plan, self.clock.now() - task.created, task.film_age, self.settings.waiting_share)
+        age = self.clock.now() - task.created + _ROUNDING
+        return read(task.plan, age, task.film_age, self.settings.waiting_share)
 
     def record(self, account: Account, task_id: str) -> dict[str, Any] | None:
         """Return recordInfo's data; None for a task that is unknown, another account's, too new or too old."""

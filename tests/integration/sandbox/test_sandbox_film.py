@@ -54,7 +54,7 @@ def test_film(client, sandbox, media, tmp_path, mode, size):
 
 
 def test_equal_jobs_share_one_film_and_answers_stay_quick(client, sandbox, media):
-    """Twenty tasks with the same media are filmed once, and while that happens reads answer within half a second."""
+    """Twenty tasks with the same media are filmed once, and while that happens reads answer within a second."""
     sandbox.settings(render="real", speed=1000.0)
     unseen = (media / "astronaut.png").read_bytes() + b"never filmed before"
     image = client.upload("unseen.png", unseen).json()["data"]["downloadUrl"]
@@ -68,7 +68,7 @@ def test_equal_jobs_share_one_film_and_answers_stay_quick(client, sandbox, media
         client.read(tasks[0])
         slowest = max(slowest, time.monotonic() - asked)
         assert asked - started < 20
-    assert slowest < 0.5
+    assert slowest < 1.0
     urls = [client.record(task)["response"]["resultUrls"][0] for task in tasks]
     assert len(set(urls)) == 20
     assert len({requests.head(url, timeout=5).headers["ETag"] for url in urls}) == 1

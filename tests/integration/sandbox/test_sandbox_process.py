@@ -14,6 +14,7 @@ import time
 import pytest
 import requests
 
+from motionq_ops.sandbox.__main__ import main
 from motionq_ops.sandbox.faults import FAULTS
 from motionq_ops.sandbox.process import SandboxFailed, SandboxProcess
 
@@ -45,23 +46,26 @@ def test_start_and_end(tmp_path, wait, number):
     assert list(tmp_path.iterdir()) == [ready]
 
 
-def test_it_ends_while_a_request_hangs():
+def test_it_ends_while_a_request_hangs(wait):
     """A hanging request does not hold the end up."""
     sandbox = SandboxProcess().start()
     sandbox.add_fault("hang", "credit", times=None)
     with socket.create_connection(("127.0.0.1", sandbox.port)) as line:
         line.sendall(b"GET /api/v1/chat/credit HTTP/1.1\r\nHost: x\r\n\r\n")
-        while not sandbox.summary()["calls"]:
-            pass
+        wait(lambda: sandbox.summary()["calls"])
         asked = time.monotonic()
         sandbox.stop()
         assert time.monotonic() - asked < 3
     assert not answers(sandbox.url)
 
 
-def test_it_ends_with_the_process_that_started_it(tmp_path, wait):
+def test_it_ends_with_the_process_that_started_it(wait):
     """A SandboxProcess does not outlive its owner, even when that one is killed."""
-    owner = "from motionq_ops.sandbox.process import SandboxProcess as S; s = S().start(); print(s.url, flush=True); input()"
+    owner = (
+        "from motionq_ops.sandbox.process import SandboxProcess\n"
+        "print(SandboxProcess().start().url, flush=True)\n"
+        "input()"
+    )
     with subprocess.Popen([sys.executable, "-c", owner], stdin=-1, stdout=-1, text=True) as process:
         url = process.stdout.readline().strip()
         assert answers(url)
@@ -87,11 +91,22 @@ def test_help_teaches():
         (["--script", "/nowhere.json"], "No such file or directory"),
     ],
 )
-def test_wrong_usage(arguments, words):
+def test_wrong_usage(capsys, arguments, words):
     """Wrong usage is one clear sentence and status 2."""
-    ended = subprocess.run([*PROGRAM, "--port", "0", *arguments], capture_output=True, text=True, check=False)
-    assert ended.returncode == 2
-    assert words in ended.stderr.splitlines()[-1]
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "0", *arguments])
+    assert ended.value.code == 2
+    assert words in capsys.readouterr().err.splitlines()[-1]
+
+
+def test_it_knows_nothing_of_the_product():
+    """The sandbox loads no module of the product, so a mistake there can't be repeated here, nor numpy."""
+    look = "import sys, motionq_ops.sandbox.__main__; print({name.partition('.')[0] for name in sys.modules})"
+    loaded = subprocess.run([sys.executable, "-c", look], capture_output=True, text=True, check=True).stdout
+    assert "motionq_ops" in loaded
+    assert [
+        name for name in ("'motionq'", "'motionq_worker'", "'celery'", "'redis'", "'numpy'") if name in loaded
+    ] == []
 
 
 def test_port_taken(sandbox):

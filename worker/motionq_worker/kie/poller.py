@@ -179,7 +179,7 @@ class _LoopThread:
 
     async def _get(self, task_id: str) -> tuple[int, bytes]:
         url = URL(f"{self._account.api.url}/api/v1/jobs/recordInfo?taskId={quote(task_id, safe='')}", encoded=True)
-        async with self._session.get(url, proxy=self._proxy) as response:
+        async with self._session.get(url, proxy=self._proxy, allow_redirects=False) as response:
             body = bytearray()
             async for chunk in response.content.iter_any():
                 body += chunk

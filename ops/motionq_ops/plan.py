@@ -1,0 +1,125 @@
+"""What a local stack consists of: its folders, and the command and environment of each child. No I/O in here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from motionq.contract.settings import NAMES, SECRETS
+from motionq_ops.processes import Command
+from motionq_worker import flower_config
+
+SANDBOX_KEY = "sandbox-key"
+LOOPBACK = "127.0.0.1"
+_REDIS_NAMES = ("MOTIONQ_REDIS_URL", "REDIS_URL")
+_VENDOR_NAMES = ("KIE_API_KEY", "KIE_BASE_URL", "KIE_UPLOAD_BASE_URL")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A stack as it was asked for.
+
+    `redis_url`: a server that runs already; None starts one. `sandbox_speed`: simulated seconds per second; None is no
+    sandbox but the vendor itself. `flower_port`: None is no Flower. `environment`: what the children inherit.
+    """
+
+    data_dir: Path
+    namespace: str = "motionq"
+    redis_url: str | None = None
+    server_binary: str | None = None
+    workers: int = 1
+    sandbox_speed: float | None = None
+    flower_port: int | None = None
+    environment: Mapping[str, str] = field(default_factory=dict, repr=False)
+    folder: Path | None = None  # where the children run; None: where we are
+
+    @property
+    def server_folder(self) -> Path:
+        """The records. Jobs made for the sandbox lie apart: they must never be bought with a real key later."""
+        return self.data_dir / ("redis" if self.sandbox_speed is None else "redis-sandbox")
+
+    @property
+    def temporary(self) -> Path:
+        """The children's temporary files, emptied at each start (a killed child leaves its own behind)."""
+        return self.data_dir / "tmp"
+
+    @property
+    def ready_file(self) -> Path:
+        """Where the sandbox says that it listens."""
+        return self.data_dir / "sandbox.json"
+
+    def log(self, name: str) -> Path:
+        """The log of a child."""
+        return self.data_dir / "logs" / f"{name}.log"
+
+
+def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
+    """The environment without anything that configures motionq, Celery or Flower."""
+    ours = NAMES | {f"{name}_FILE" for name in SECRETS}
+    foreign = ("MOTIONQ_", "KIE_", "CELERY_", "FLOWER_")
+    return {name: value for name, value in environment.items() if name not in ours and not name.startswith(foreign)}
+
+
+def sandbox_command(plan: Plan, port: int) -> Command:
+    """The vendor's stand-in; port 0 takes a free one."""
+    options = (f"--port={port}", f"--speed={plan.sandbox_speed:g}", f"--api-key={SANDBOX_KEY}")
+    argv = (sys.executable, "-m", "motionq_ops.sandbox", *options, f"--ready-file={plan.ready_file}")
+    return _command(plan, "sandbox", argv, _common(plan))
+
+
+def worker_command(plan: Plan, name: str, redis_url: str, sandbox_url: str | None) -> Command:
+    """A worker; pool, concurrency and queues are in the app's own configuration."""
+    argv = (*_celery(), "worker", "-n", f"{name}@%h")
+    environment = _app_environment(plan, redis_url)
+    if sandbox_url is None:
+        environment |= {k: v for k, v in plan.environment.items() if _of_vendor(k)}
+    else:
+        environment |= {"KIE_API_KEY": SANDBOX_KEY, "KIE_BASE_URL": sandbox_url, "KIE_UPLOAD_BASE_URL": sandbox_url}
+        environment["NO_PROXY"] = environment["no_proxy"] = _exempt(plan.environment)
+    return _command(plan, name, argv, environment)
+
+
+def flower_command(plan: Plan, redis_url: str) -> Command:
+    """Flower on the loopback interface, with its API readable there without a login (and nothing writable).
+
+    It needs no key of the vendor, so it gets none.
+    """
+    argv = (*_celery(), "flower", f"--address={LOOPBACK}", f"--port={plan.flower_port}")
+    environment = flower_config.options(plan.data_dir) | {"FLOWER_UNAUTHENTICATED_API": "true"}
+    environment |= _app_environment(plan, redis_url)  # what the operator has set wins
+    return _command(plan, "flower", argv, environment)
+
+
+def _celery() -> tuple[str, ...]:
+    return (sys.executable, "-m", "celery", "-A", "motionq_worker.app")
+
+
+def _command(plan: Plan, name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> Command:
+    return Command(name=name, argv=argv, environment=environment, log=plan.log(name), folder=plan.folder)
+
+
+def _common(plan: Plan) -> dict[str, str]:
+    # CELERY_BROKER_URL would take Celery to another server without a word.
+    left_out = ("CELERY_BROKER_URL", *_REDIS_NAMES, *(f"{name}_FILE" for name in _REDIS_NAMES))
+    kept = {k: v for k, v in plan.environment.items() if k not in left_out and not _of_vendor(k)}
+    return kept | {
+        "MOTIONQ_DATA_DIR": str(plan.data_dir),
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": str(plan.temporary),
+    }
+
+
+def _app_environment(plan: Plan, redis_url: str) -> dict[str, str]:
+    return _common(plan) | {"MOTIONQ_REDIS_URL": redis_url, "MOTIONQ_NAMESPACE": plan.namespace}
+
+
+def _of_vendor(name: str) -> bool:
+    return name.removesuffix("_FILE") in _VENDOR_NAMES
+
+
+def _exempt(environment: Mapping[str, str]) -> str:
+    """NO_PROXY with the loopback address in it: the sandbox is never behind a proxy."""
+    given = environment.get("no_proxy") or environment.get("NO_PROXY") or ""
+    return ",".join(part for part in (given, LOOPBACK, "localhost") if part)

@@ -1,0 +1,5 @@
+"""`python -m motionq`: the job verbs."""
+
+from motionq.cli import main
+
+main()
