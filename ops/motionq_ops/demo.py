@@ -9,18 +9,19 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
 import typer
 
-from motionq import Job, MotionQueue
+from motionq import Job, MotionQueue, Request
+from motionq.batch import Line
 from motionq.contract.errors import ActionRefused, InvalidJob, InvalidSettings
 from motionq.contract.job import DEFAULT_MODEL
 from motionq.contract.models import check_video, find_model
 from motionq.contract.settings import Settings, data_dir, load
 from motionq.contract.states import State
 from motionq.output import Code, note, say
+from motionq.precheck import check_lines
 from motionq_ops import demo_view
 from motionq_ops.local import Stack, running
 from motionq_ops.plan import Plan, without_settings
@@ -35,32 +36,33 @@ _RESULTS = "results"
 SPEED = 20.0  # a generation of the sample takes some 135 simulated seconds, so 7 real ones
 
 
-@dataclass(frozen=True)
-class _Media:
-    image: Path
-    video: Path
-
-
 def demo(*, keep: bool, image: Path | None, video: Path | None, real: bool, speed: float | None) -> int:
     """Run the demo; returns the exit code: 0 when the video is there, 1 when the job failed.
 
     Raises InvalidJob, InvalidSettings, CannotStart.
     """
-    media = _Media(image or _SAMPLES / "astronaut.png", video or _SAMPLES / "bigbuckbunny.mp4")
-    key = _bought_with(media) if real else {}
+    request = Request(
+        image=image or _SAMPLES / "astronaut.png",
+        video=video or _SAMPLES / "bigbuckbunny.mp4",
+        mode=_MODE,
+        orientation=_ORIENTATION,
+    )
+    for bad in check_lines([Line(1, request)]):
+        raise bad.error
+    key = _bought_with(request) if real else {}
     _forget_settings()
     with stops_on_signals():
         try:
-            return _run(media, key, keep=keep, speed=None if real else speed or SPEED)
+            return _run(request, key, keep=keep, speed=None if real else speed or SPEED)
         except Stopped:
             note("stopped")
             return Code.INTERRUPTED
 
 
-def _run(media: _Media, key: dict[str, str], *, keep: bool, speed: float | None) -> int:
+def _run(request: Request, key: dict[str, str], *, keep: bool, speed: float | None) -> int:
     with _folder() as folder:
         with running(_plan(folder, key, keep=keep, speed=speed), note) as stack:
-            job = _process(stack, media)
+            job = _process(stack, request)
             purchases = _purchases(stack, job)
             if keep:
                 _show(job, purchases)
@@ -129,9 +131,9 @@ def _leave_only_results(folder: Path) -> None:
 
 
 # -- the job ------------------------------------------------------------------------------------------------------
-def _process(stack: Stack, media: _Media) -> Job:
+def _process(stack: Stack, request: Request) -> Job:
     with MotionQueue(redis_url=stack.redis_url, settings=_settings(stack)) as queue:
-        job = queue.submit(image=media.image, video=media.video, mode=_MODE, orientation=_ORIENTATION)
+        [job] = queue.submit_many([request])
         return demo_view.follow(queue, job.id, stack.look)
 
 
@@ -156,7 +158,7 @@ def _show(job: Job, purchases: str) -> None:
 
 
 # -- with real money ----------------------------------------------------------------------------------------------
-def _bought_with(media: _Media) -> dict[str, str]:
+def _bought_with(request: Request) -> dict[str, str]:
     """The vendor's settings, once the person at the terminal has agreed to the price.
 
     Raises InvalidSettings (no key, no terminal), InvalidJob, ActionRefused (not agreed).
@@ -164,7 +166,7 @@ def _bought_with(media: _Media) -> dict[str, str]:
     settings = load(dotenv=True, required=("KIE_API_KEY",))
     if not sys.stdin.isatty():
         raise InvalidSettings("--real asks before it buys, and there is no terminal to ask on")
-    seconds = _seconds(media.video)
+    seconds = _seconds(Path(str(request.video)))
     credits = math.ceil(seconds) * find_model(DEFAULT_MODEL).credits_per_second[_MODE]
     note(f"this buys a video of {seconds:.1f} s: about {credits:g} credits, some ${credits * _DOLLARS_PER_CREDIT:.2f}")
     note("(by the vendor's list of October 2026; prices move)")
@@ -181,8 +183,6 @@ def _seconds(video: Path) -> float:
     """The length that is charged; raises InvalidJob for a video that the model does not take."""
     try:
         facts = inspect_video(video)
-    except FileNotFoundError:
-        raise InvalidJob(f"video: no such file: {video}", field="video", value=str(video)) from None
     except Unreadable as error:
         raise InvalidJob(str(error), field="video", value=str(video)) from None
     check_video(find_model(DEFAULT_MODEL), facts, _ORIENTATION)

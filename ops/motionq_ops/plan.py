@@ -13,6 +13,7 @@ from motionq_worker import flower_config
 
 SANDBOX_KEY = "sandbox-key"
 LOOPBACK = "127.0.0.1"
+_PYTHON = (sys.executable, "-P")  # -P: a queue.py in the folder where `up` was started must not become a module
 _REDIS_NAMES = ("MOTIONQ_REDIS_URL", "REDIS_URL")
 _VENDOR_NAMES = ("KIE_API_KEY", "KIE_BASE_URL", "KIE_UPLOAD_BASE_URL")
 
@@ -65,13 +66,14 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 def sandbox_command(plan: Plan, port: int) -> Command:
     """The vendor's stand-in; port 0 takes a free one."""
     options = (f"--port={port}", f"--speed={plan.sandbox_speed:g}", f"--api-key={SANDBOX_KEY}")
-    argv = (sys.executable, "-m", "motionq_ops.sandbox", *options, f"--ready-file={plan.ready_file}")
+    argv = (*_PYTHON, "-m", "motionq_ops.sandbox", *options, f"--ready-file={plan.ready_file}")
     return _command(plan, "sandbox", argv, _common(plan))
 
 
 def worker_command(plan: Plan, name: str, redis_url: str, sandbox_url: str | None) -> Command:
     """A worker; pool, concurrency and queues are in the app's own configuration."""
-    argv = (*_celery(), "worker", "-n", f"{name}@%h")
+    # Without mingle and gossip, which motionq has no use for: mingle alone delays the start by a second.
+    argv = (*_celery(), "worker", "-n", f"{name}@%h", "--without-mingle", "--without-gossip")
     environment = _app_environment(plan, redis_url)
     if sandbox_url is None:
         environment |= {k: v for k, v in plan.environment.items() if _of_vendor(k)}
@@ -93,7 +95,7 @@ def flower_command(plan: Plan, redis_url: str) -> Command:
 
 
 def _celery() -> tuple[str, ...]:
-    return (sys.executable, "-m", "celery", "-A", "motionq_worker.app")
+    return (*_PYTHON, "-m", "celery", "-A", "motionq_worker.app")
 
 
 def _command(plan: Plan, name: str, argv: tuple[str, ...], environment: Mapping[str, str]) -> Command:

@@ -74,7 +74,7 @@ A job that may have been bought is refused: it would be paid and thrown away.
 {_CODES}0 cancelled, 1 refused, 3 not found, {_BASIC}"""
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on each line of stdout.")]
-Jobs = Annotated[list[str], typer.Argument(metavar="JOB...", help="Job IDs.")]
+Jobs = Annotated[list[str], typer.Argument(metavar="JOB", help="Job IDs.")]
 
 
 def main() -> None:
@@ -224,7 +224,7 @@ def status(jobs: Jobs, as_json: Json = False) -> int:
 
 @app.command(epilog=WAIT_EPILOG)
 def wait(
-    jobs: Annotated[list[str] | None, typer.Argument(metavar="[JOB]...", help="Job IDs.")] = None,
+    jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Job IDs.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every job that has not ended yet.")] = False,
     timeout: Annotated[str | None, typer.Option(metavar="D", help="How long to wait at most: 20s, 45m, 2h.")] = None,
     as_json: Json = False,

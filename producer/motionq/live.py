@@ -95,13 +95,8 @@ class LiveView:
 
     def __init__(self, console: Console | None = None) -> None:
         self._jobs: dict[str, tuple[Job, datetime]] = {}
-        self._live = Live(
-            console=console or Console(stderr=True, highlight=False, markup=False, emoji=False),
-            get_renderable=self._table,
-            transient=True,
-            redirect_stdout=False,  # results are for stdout, wherever that leads
-            redirect_stderr=False,
-        )
+        self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
+        self._live: Live | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -109,17 +104,31 @@ class LiveView:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._live.stop()
+        self._clear()
 
     def show(self, job: Job) -> None:
         """Keeps the job's newest look for the table."""
         self._jobs[job.id] = (job, datetime.now(UTC))
-        self._live.start()
+        if self._live is None:
+            # A new one each time: a stopped one would clear the lines above it, which are results by then.
+            self._live = Live(
+                console=self._console,
+                get_renderable=self._table,
+                transient=True,
+                redirect_stdout=False,  # results are for stdout, wherever that leads
+                redirect_stderr=False,
+            )
+            self._live.start()
 
     def leave(self, job: Job) -> None:
         """Takes the job out of the table and clears the table from the screen."""
         self._jobs.pop(job.id, None)
-        self._live.stop()
+        self._clear()
+
+    def _clear(self) -> None:
+        if self._live is not None:
+            self._live.stop()
+            self._live = None
 
     def _table(self) -> Table:
         return table_of(list(self._jobs.values()), datetime.now(UTC))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
@@ -75,6 +76,9 @@ class UrlSource(_Frozen):
     def public(self) -> dict[str, object]:
         """The source as callers see it."""
         return {"url": redact(self.url)}
+
+    def __repr_args__(self) -> Iterator[tuple[str, object]]:
+        yield "url", redact(self.url)
 
 
 def _signs(name: str) -> bool:

@@ -15,7 +15,7 @@ from motionq.contract.states import Purchase, State
 class PurchaseLine:
     """One attempt to buy. Times are milliseconds of the server's clock."""
 
-    nonce: str
+    nonce: str = field(repr=False)  # whoever knows it can name a task for this purchase
     status: Purchase
     armed_at: int
     task_id: str | None = None
@@ -49,7 +49,7 @@ class Record:
     video_url: str = ""
     uploaded_at: int = 0
     video_seconds: float = 0.0
-    nonce: str = ""
+    nonce: str = field(default="", repr=False)
     task_id: str = ""
     armed_under: str = ""
     durable_at: int = 0

@@ -52,9 +52,10 @@ def rate(value: object) -> object:
     if isinstance(value, tuple):
         return value
     match = re.fullmatch(r"\s*(\d+)\s*/\s*(.+)", str(value))
-    if not match or int(match[1]) < 1:
+    window = float(str(seconds(match[2]))) if match else 0.0
+    if not match or int(match[1]) < 1 or window <= 0:
         raise ValueError(f"{value!r} is not a rate: write 20/10s")
-    return int(match[1]), seconds(match[2])
+    return int(match[1]), window
 
 
 def names(value: object) -> object:

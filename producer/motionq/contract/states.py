@@ -83,6 +83,7 @@ class Move:
     other_server: Mapping[State, State] | None = None
     has_task: bool | None = None  # True: only with a task ID; False: only without
     frees_slot: bool = False
+    ends_transfer: bool = False  # the step moves files no more; any other write of a claim prolongs its transfer
     rate_slot: str = "keep"  # keep | free (nothing was sent) | answered (comes back a window after now)
 
     def for_lua(self) -> dict[str, object]:
@@ -93,6 +94,7 @@ class Move:
             "fence": self.fence,
             "books": dict(self.books),
             "frees_slot": self.frees_slot,
+            "ends_transfer": self.ends_transfer,
             "rate_slot": self.rate_slot,
         }
         if self.other_server is not None:
@@ -116,9 +118,13 @@ def _closing(then: State) -> dict[State, State]:
 # -- upload -------------------------------------------------------------------------------------------------------
 BEGIN_UPLOAD = Move(name="begin_upload", fence=Fence.CLAIM, to={S.QUEUED: S.UPLOADING, S.UPLOADING: S.UPLOADING})
 RENEW = Move(name="renew", fence=Fence.CLAIM, to=_stay(S.UPLOADING, S.DELIVERING))
-UPLOADED = Move(name="uploaded", fence=Fence.CLAIM, to={S.UPLOADING: S.READY})
-RETRY_UPLOAD = Move(name="retry_upload", fence=Fence.CLAIM, to={S.UPLOADING: S.QUEUED, S.QUEUED: S.QUEUED})
-FAIL_UPLOAD = Move(name="fail_upload", fence=Fence.CLAIM, to={S.UPLOADING: S.FAILED, S.QUEUED: S.FAILED})
+UPLOADED = Move(name="uploaded", fence=Fence.CLAIM, to={S.UPLOADING: S.READY}, ends_transfer=True)
+RETRY_UPLOAD = Move(
+    name="retry_upload", fence=Fence.CLAIM, to={S.UPLOADING: S.QUEUED, S.QUEUED: S.QUEUED}, ends_transfer=True
+)
+FAIL_UPLOAD = Move(
+    name="fail_upload", fence=Fence.CLAIM, to={S.UPLOADING: S.FAILED, S.QUEUED: S.FAILED}, ends_transfer=True
+)
 
 # -- gate (inside admit.lua) --------------------------------------------------------------------------------------
 ADMIT = Move(name="admit", to={S.READY: S.ARMED})
@@ -271,9 +277,9 @@ REFUNDED_AGAIN = Move(
 
 # -- deliver ------------------------------------------------------------------------------------------------------
 BEGIN_DELIVER = Move(name="begin_deliver", fence=Fence.CLAIM, to=_stay(S.DELIVERING))
-RETRY_DELIVER = Move(name="retry_deliver", fence=Fence.CLAIM, to=_stay(S.DELIVERING))
-DELIVERED = Move(name="delivered", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.SUCCEEDED})
-BOOK_FAILURE = Move(name="book_failure", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.FAILED})
+RETRY_DELIVER = Move(name="retry_deliver", fence=Fence.CLAIM, to=_stay(S.DELIVERING), ends_transfer=True)
+DELIVERED = Move(name="delivered", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.SUCCEEDED}, ends_transfer=True)
+BOOK_FAILURE = Move(name="book_failure", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.FAILED}, ends_transfer=True)
 
 # -- people -------------------------------------------------------------------------------------------------------
 CANCEL_UNBOUGHT = Move(name="cancel_unbought", to=dict.fromkeys((S.QUEUED, S.UPLOADING, S.READY), S.CANCELLED))

@@ -12,7 +12,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, RedisError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from motionq.contract.errors import JobNotFound, QueueUnavailable
@@ -73,6 +73,10 @@ class Claim:
         return f"{self.job_id}.{self.step}.{self.n}"
 
 
+# What a server answers while its disk fails (MISCONF), too few replicas follow it, or a script keeps it busy.
+_TAKES_NO_WRITES = ("MISCONF", "NOREPLICAS", "BUSY", "READONLY")
+
+
 @contextmanager
 def reachable() -> Iterator[None]:
     """Turns the server's faults into QueueUnavailable, without its address (which may hold a password)."""
@@ -84,6 +88,10 @@ def reachable() -> Iterator[None]:
         raise QueueUnavailable(
             "the queue's server can't be reached: start one with `motionq up --sandbox`, or set REDIS_URL"
         ) from error
+    except ResponseError as error:
+        if not isinstance(error, ReadOnlyError) and not str(error).startswith(_TAKES_NO_WRITES):
+            raise
+        raise QueueUnavailable("the queue's server takes no writes at this moment") from error
 
 
 class JobStore:
@@ -226,13 +234,13 @@ class JobStore:
 
     # -- the pauses of the gate -----------------------------------------------------------------------------------
     def pause(self, reason: str, message: str, *, seconds: float | None = None) -> None:
-        """Pauses submission for the whole account; without `seconds` until somebody resumes."""
-        now = self.now()
-        ends = int(now + seconds * 1000) if seconds else 0
+        """Pauses submission for the whole account; without `seconds` until somebody resumes.
+
+        A pause that ends later, or never by itself, stays as it is.
+        """
+        lasts = int(seconds * 1000) if seconds else None
         with reachable():
-            self.redis.hset(
-                self.keys.gate, mapping={"reason": reason, "since": now, "until": ends, "message": message[:300]}
-            )
+            self.scripts.run("pause", {"reason": reason, "message": message[:300], "lasts": lasts})
 
     def resume(self) -> None:
         """Opens the gate."""

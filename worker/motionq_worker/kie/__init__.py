@@ -7,6 +7,7 @@
 `answers.py`        what an answer to a purchase, or to a free call, means
 `failures.py`       why a generation failed, and whether to try again
 `connection.py`     one fresh connection, one purchase
+`session.py`        kept-alive connections, for all that is free
 `client.py`         the calls of one thread: purchase, upload, credits, a single look
 `poller.py`         hundreds of looks at once
 `words.py`          the vendor's words, made safe to show

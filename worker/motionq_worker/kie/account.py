@@ -11,8 +11,8 @@ from importlib.metadata import version
 from urllib.parse import urlsplit
 from urllib.request import getproxies, proxy_bypass
 
-import certifi
 from pydantic import SecretStr
+from requests.utils import DEFAULT_CA_BUNDLE_PATH
 
 USER_AGENT = f"motionq/{version('motionq')}"
 _DEFAULT_PORTS = {"http": 80, "https": 443}
@@ -66,7 +66,7 @@ def proxy_for(origin: Origin) -> str | None:
 def trusted_certificates() -> ssl.SSLContext:
     """Verify against the machine's certificates (SSL_CERT_FILE too), the packaged ones, and REQUESTS_CA_BUNDLE."""
     context = ssl.create_default_context()
-    context.load_verify_locations(certifi.where())
+    context.load_verify_locations(DEFAULT_CA_BUNDLE_PATH)
     if extra := os.environ.get("REQUESTS_CA_BUNDLE"):
         context.load_verify_locations(extra)
     context.set_alpn_protocols(["http/1.1"])

@@ -1,42 +1,36 @@
 """The calls that one thread makes to kie.ai: open a purchase, upload a file, read a task, ask for credits.
 
-Each call has a connection of its own (`connection.py`), so a client holds no state between calls: it may be shared by
-threads and survives a fork. Hundreds of looks at once go through `poller.py`, which keeps connections alive.
+A purchase has a connection of its own (`connection.py`); the free calls share kept-alive ones (`session.py`). Hundreds
+of looks at once go through `poller.py`.
 """
 
 from __future__ import annotations
 
-import json
+import os
 import re
-import socket
-import time
-import uuid
-from collections.abc import Callable, Iterator
-from contextlib import closing
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
-from urllib.parse import quote
 
-from motionq_worker.kie.account import KieAccount, Origin
+from requests import Request
+from requests_toolbelt import MultipartEncoder, MultipartEncoderMonitor
+
+from motionq_worker.kie.account import KieAccount
 from motionq_worker.kie.answers import free_answer, record_answer
-from motionq_worker.kie.connection import (
-    Answer,
-    PurchaseConnection,
-    api_headers,
-    open_socket,
-    read_answer,
-    request_head,
-)
-from motionq_worker.kie.errors import NotSent, SourceBroken, Unavailable, UploadRefused
+from motionq_worker.kie.connection import ANSWER_LIMIT, Answer, PurchaseConnection
+from motionq_worker.kie.errors import CallRefused, SourceBroken, Unavailable, UploadRefused
 from motionq_worker.kie.messages import Reading
+from motionq_worker.kie.session import FreeSession
 from motionq_worker.kie.words import error_words, redact
 
 RECORD_LIMIT = 1024 * 1024  # bytes of a recordInfo answer: it echoes the prompt, escaped twice
-_BLOCK = 64 * 1024  # bytes read from the file and written to the vendor at a time
-_FILE_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}")
-_UPLOAD_PATH = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
-_MIME = re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+")
+_NAMES = {
+    "file name": re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,199}"),
+    "upload path": re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*"),
+    "media type": re.compile(r"[a-z0-9.+-]+/[a-z0-9.+-]+"),
+}
 
 
 @dataclass(frozen=True)
@@ -50,14 +44,16 @@ class UploadedFile:
 
 
 class KieClient:
-    """kie.ai for one thread at a time or many: every call stands alone."""
+    """kie.ai for any number of threads; a forked child opens connections of its own."""
 
     def __init__(self, account: KieAccount) -> None:
         self._account = account
         self._secrets = (account.api_key.get_secret_value(),)
+        self._free, self._pid = FreeSession(account), os.getpid()
 
     def close(self) -> None:
-        """Nothing stays open between calls; here for those who hold a client like other connections."""
+        """Close the idle connections, and those in use when their calls end."""
+        self._session.close()
 
     def open_purchase_connection(self) -> PurchaseConnection:
         """A fresh connection for one createTask; raises NotSent. Close it, or use it in a `with`."""
@@ -65,23 +61,22 @@ class KieClient:
 
     def credits(self) -> float:
         """The account's balance in credits (one credit is about US$0.005)."""
-        answer = self._call(self._account.api, "GET", "/api/v1/chat/credit")
-        balance = free_answer(answer.status, answer.body, problem=answer.problem, secrets=self._secrets)
+        answer = self._call(Request("GET", f"{self._account.api.url}/api/v1/chat/credit"))
+        balance = self._data(answer)
         if isinstance(balance, bool) or not isinstance(balance, int | float):
             raise Unavailable("the answer names no balance", code=answer.status)
         return float(balance)
 
     def read(self, task_id: str) -> Reading:
         """What recordInfo says about one task; raises a free call's fault."""
-        target = f"/api/v1/jobs/recordInfo?taskId={quote(task_id, safe='')}"
-        answer = self._call(self._account.api, "GET", target, limit=RECORD_LIMIT)
+        request = Request("GET", f"{self._account.api.url}/api/v1/jobs/recordInfo", params={"taskId": task_id})
+        answer = self._call(request, limit=RECORD_LIMIT)
         return record_answer(answer.status, answer.body, task_id, problem=answer.problem, secrets=self._secrets)
 
     def download_url(self, url: str) -> str:
         """A direct address, good for 20 minutes, for a file that the vendor made; CallRefused for other addresses."""
-        content = json.dumps({"url": url}).encode("ascii")
-        answer = self._call(self._account.api, "POST", "/api/v1/common/download-url", content=content)
-        direct = free_answer(answer.status, answer.body, problem=answer.problem, secrets=self._secrets)
+        answer = self._call(Request("POST", f"{self._account.api.url}/api/v1/common/download-url", json={"url": url}))
+        direct = self._data(answer)
         if not isinstance(direct, str) or not _is_address(direct):
             raise Unavailable("the answer names no address", code=answer.status)
         return direct
@@ -96,141 +91,102 @@ class KieClient:
         mime: str,
         progress: Callable[[int], None] | None = None,
     ) -> UploadedFile:
-        """Send a file of `size` bytes in blocks of 64 KB, and check that the vendor kept as many.
+        """Stream a file of `size` bytes, once, and check that the vendor kept as many.
 
-        An equal `file_name` at the vendor is overwritten: put the content's hash into it. `progress` gets the bytes
-        sent so far, after each block; an exception of its own ends the upload and reaches the caller. A stall longer
-        than `read_timeout` ends it as Unavailable. Raises SourceBroken, UploadRefused and the free calls' faults.
+        An equal `file_name` at the vendor is overwritten: put the content's hash into it. `progress` gets the number
+        of the file's bytes taken up so far, about every 16 KB; an exception of its own ends the upload and reaches the
+        caller. A stall longer than `read_timeout` ends it as Unavailable. Raises SourceBroken, UploadRefused and the
+        free calls' faults; ValueError for names that the vendor can't be told.
         """
-        form = _Form(file_name=file_name, upload_path=upload_path, mime=mime, size=size)
-        if isinstance(source, Path):
-            with _opened(source) as file:
-                answer = self._send_form(form, file, progress or _ignore)
-        else:
-            answer = self._send_form(form, source, progress or _ignore)
-        data = free_answer(
-            answer.status, answer.body, problem=answer.problem, refused=UploadRefused, secrets=self._secrets
-        )
-        return _uploaded(data, size, file_name)
+        for (what, pattern), value in zip(_NAMES.items(), (file_name, upload_path, mime), strict=True):
+            if not pattern.fullmatch(value):
+                raise ValueError(f"{value!r} is not a {what} that can be sent")
+        with _opened(source) as file:
+            part = _FilePart(file, size)
+            form = MultipartEncoder(
+                [("uploadPath", upload_path), ("fileName", file_name), ("file", (file_name, part, mime))]
+            )
+            answer = self._send_form(form, lambda: progress(size - part.len) if progress else None)
+        return _uploaded(self._data(answer, refused=UploadRefused), size, file_name)
 
     # ---- one exchange ----
 
-    def _call(
-        self, origin: Origin, method: str, target: str, *, content: bytes = b"", limit: int = 128 * 1024
-    ) -> Answer:
-        headers = api_headers(self._account, origin)
-        if content:
-            headers |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        request = request_head(method, origin.prefix + target, headers) + content
-        deadline = time.monotonic() + self._account.connect_timeout + self._account.read_timeout
-        with closing(self._open(origin)) as sock:
-            try:
-                sock.settimeout(self._account.read_timeout)
-                sock.sendall(request)
-            except OSError as error:
-                raise Unavailable(error_words(error)) from error
-            return read_answer(sock, deadline, limit=limit)
+    @property
+    def _session(self) -> FreeSession:
+        if self._pid != os.getpid():  # two processes on one connection would read each other's answers
+            self._free, self._pid = FreeSession(self._account), os.getpid()
+        return self._free
 
-    def _send_form(self, form: _Form, file: BinaryIO, progress: Callable[[int], None]) -> Answer:
-        """Stream the form, then read the answer; also the early answer of a vendor that stopped listening."""
-        origin = self._account.uploads
-        headers = api_headers(self._account, origin) | form.headers()
-        head = request_head("POST", f"{origin.prefix}/api/file-stream-upload", headers)
-        with closing(self._open(origin)) as sock:
-            sock.settimeout(self._account.read_timeout)
-            problem = _send_all(sock, form.parts(head, file), progress)
-            answer = read_answer(sock, time.monotonic() + self._account.read_timeout)
-        # A vendor that refuses early often resets the connection, and its words are lost with it.
-        return Answer(answer.status, answer.body, problem) if problem and answer.problem else answer
-
-    def _open(self, origin: Origin) -> socket.socket:
+    def _call(self, request: Request, *, limit: int = ANSWER_LIMIT) -> Answer:
+        """A small call; once more when the vendor hung up on a kept connection just as it was used."""
+        timeout = (self._account.connect_timeout, self._account.read_timeout)
         try:
-            return open_socket(self._account, origin)
-        except NotSent as fault:
-            raise Unavailable(fault.message) from fault
+            return self._session.exchange(request, timeout=timeout, limit=limit)
+        except Unavailable as fault:
+            if not isinstance(fault.__cause__, ConnectionResetError):
+                raise
+        return self._session.exchange(request, timeout=timeout, limit=limit)
+
+    def _send_form(self, form: MultipartEncoder, followed: Callable[[], None]) -> Answer:
+        """Never repeated, since the file has been read. An early answer counts, if it arrives."""
+        monitor = MultipartEncoderMonitor(form, lambda _: _guarded(followed))
+        url = f"{self._account.uploads.url}/api/file-stream-upload"
+        request = Request("POST", url, data=monitor, headers={"Content-Type": monitor.content_type})
+        # urllib3 2.8 (`_make_request`) sets the read time-out only when the body is out: while it is sent, each wait is
+        # bounded by the connect time-out, which would take a slow line for a dead one.
+        stall = max(self._account.connect_timeout, self._account.read_timeout)
+        try:
+            return self._session.exchange(request, timeout=(stall, self._account.read_timeout))
+        except _Stopped as stopped:
+            own = stopped.error
+        raise own
+
+    def _data(self, answer: Answer, refused: type[CallRefused] = CallRefused) -> object:
+        return free_answer(answer.status, answer.body, problem=answer.problem, refused=refused, secrets=self._secrets)
 
 
 # ---- the upload form ------------------------------------------------------------------------------------------------
 
 
-class _Form:
-    """The multipart body that the vendor expects: uploadPath, fileName, then the file. ValueError for unsafe names."""
+class _FilePart:
+    """The form's file, as the encoder reads it: `len` bytes are left. SourceBroken when the file has fewer."""
 
-    def __init__(self, *, file_name: str, upload_path: str, mime: str, size: int) -> None:
-        for what, pattern, value in (
-            ("file name", _FILE_NAME, file_name),
-            ("upload path", _UPLOAD_PATH, upload_path),
-            ("media type", _MIME, mime),
-        ):
-            if not pattern.fullmatch(value):
-                raise ValueError(f"{value!r} is not a {what} that can be sent")
-        self._size = size
-        self._boundary = f"motionq-{uuid.uuid4().hex}"
-        fields = "".join(
-            self._field(name, value) for name, value in (("uploadPath", upload_path), ("fileName", file_name))
-        )
-        file_head = self._part_head(f'name="file"; filename="{file_name}"') + f"Content-Type: {mime}\r\n\r\n"
-        self._before = (fields + file_head).encode("ascii")
-        self._after = f"\r\n--{self._boundary}--\r\n".encode("ascii")
+    def __init__(self, file: BinaryIO, size: int) -> None:
+        self._file, self._size, self.len = file, size, size
 
-    def _part_head(self, disposition: str) -> str:
-        return f"--{self._boundary}\r\nContent-Disposition: form-data; {disposition}\r\n"
-
-    def _field(self, name: str, value: str) -> str:
-        return self._part_head(f'name="{name}"') + f"\r\n{value}\r\n"
-
-    def headers(self) -> dict[str, str]:
-        """Type and exact length."""
-        length = len(self._before) + self._size + len(self._after)
-        return {
-            "Content-Type": f"multipart/form-data; boundary={self._boundary}",
-            "Content-Length": str(length),
-        }
-
-    def parts(self, head: bytes, file: BinaryIO) -> Iterator[tuple[bytes, int]]:
-        """The request in blocks, each with the number of the file's bytes sent once it is out."""
-        yield head + self._before, 0
-        sent = 0
-        for block in _blocks(file, self._size):
-            sent += len(block)
-            yield block, sent
-        yield self._after, sent
-
-
-def _blocks(file: BinaryIO, size: int) -> Iterator[bytes]:
-    """Exactly `size` bytes of the file; SourceBroken when it has fewer or can't be read."""
-    left = size
-    while left:
+    def read(self, amount: int) -> bytes:
+        """The next block; never empty while bytes are left, since the encoder would ask for ever."""
         try:
-            block = file.read(min(_BLOCK, left))
+            block = self._file.read(min(amount, self.len))
         except OSError as error:
             raise SourceBroken(error_words(error)) from error
-        if not block:
-            raise SourceBroken(f"it ends {left} bytes before its {size} bytes")
-        left -= len(block)
-        yield block
+        if self.len and not block:
+            raise SourceBroken(f"it ends {self.len} bytes before its {self._size} bytes")
+        self.len -= len(block)
+        return block
 
 
-def _opened(path: Path) -> BinaryIO:
+class _Stopped(Exception):
+    """Brings an exception of `progress` past urllib3, which takes an OSError for the network's."""
+
+    def __init__(self, error: Exception) -> None:
+        super().__init__()
+        self.error = error
+
+
+def _guarded(followed: Callable[[], None]) -> None:
     try:
-        return path.open("rb")
+        followed()
+    except Exception as error:
+        raise _Stopped(error) from error
+
+
+def _opened(source: Path | BinaryIO) -> AbstractContextManager[BinaryIO]:
+    """The file itself when it is open already; that one stays open."""
+    try:
+        return source.open("rb") if isinstance(source, Path) else nullcontext(source)
     except OSError as error:
         raise SourceBroken(error_words(error)) from error
-
-
-def _send_all(sock: socket.socket, parts: Iterator[tuple[bytes, int]], progress: Callable[[int], None]) -> str:
-    """Why sending ended early, or ""."""
-    for block, sent in parts:
-        try:
-            sock.sendall(block)
-        except OSError as error:
-            return error_words(error)
-        progress(sent)
-    return ""
-
-
-def _ignore(_sent: int) -> None:
-    """Progress that nobody follows."""
 
 
 def _uploaded(data: object, size: int, file_name: str) -> UploadedFile:

@@ -1,6 +1,6 @@
-"""One fresh connection for one exchange, and the connection on which a purchase is made.
+"""The connection on which a purchase is made: fresh, opened beforehand, used once.
 
-Why not an HTTP library: a library may reconnect, follow a 307, or repeat a request on a connection that went stale,
+Why not an HTTP library, as for all that is free (`session.py`): a library may reconnect, follow a 307, or repeat a request on a connection that went stale,
 and each of these buys twice. Here a socket is opened, one request is written to it, one answer is read. Python's
 `http.client` only parses that answer. Every wait ends at a deadline, also when a server sends byte by byte.
 
@@ -33,12 +33,12 @@ ANSWER_LIMIT = 128 * 1024  # bytes of an answer's body; a createTask answer has 
 # ---- opening --------------------------------------------------------------------------------------------------------
 
 
-def open_socket(account: KieAccount, origin: Origin) -> socket.socket:
-    """A new TCP connection to `origin`, with TLS where it is https, within `connect_timeout` in all.
+def _open_socket(account: KieAccount) -> socket.socket:
+    """A new TCP connection to where tasks are made, with TLS where it is https, within `connect_timeout` in all.
 
     IPv6 and IPv4 addresses are tried in the resolver's order. Raises NotSent, also for a bad certificate.
     """
-    deadline = time.monotonic() + account.connect_timeout
+    origin, deadline = account.api, time.monotonic() + account.connect_timeout
     proxy = proxy_for(origin)
     try:
         sock = _connect(origin.host, origin.port, deadline) if proxy is None else _tunnel(origin, proxy, deadline)
@@ -89,7 +89,7 @@ def _connect_request(origin: Origin, user: str | None, password: str | None) -> 
     if user is not None:
         login = f"{unquote(user)}:{unquote(password or '')}".encode()
         headers["Proxy-Authorization"] = f"Basic {base64.b64encode(login).decode('ascii')}"
-    return request_head("CONNECT", target, headers)
+    return _request_head("CONNECT", target, headers)
 
 
 def _status_of_proxy(sock: socket.socket, deadline: float) -> int:
@@ -122,24 +122,12 @@ def _left(deadline: float) -> float:
 # ---- writing and reading --------------------------------------------------------------------------------------------
 
 
-def request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
+def _request_head(method: str, target: str, headers: Mapping[str, str]) -> bytes:
     """Request line and headers. ValueError when a value holds anything but printable ASCII and blanks."""
     lines = [f"{method} {target} HTTP/1.1", *(f"{name}: {value}" for name, value in headers.items())]
     if not all(line.isascii() and line.isprintable() for line in lines):
         raise ValueError("a header of the request is not printable ASCII")
     return "\r\n".join([*lines, "", ""]).encode("ascii")
-
-
-def api_headers(account: KieAccount, origin: Origin) -> dict[str, str]:
-    """What every call to the vendor carries; one exchange per connection."""
-    return {
-        "Host": origin.authority,
-        "Authorization": account.authorization,
-        "User-Agent": USER_AGENT,
-        "Accept": "application/json",
-        "Accept-Encoding": "identity",
-        "Connection": "close",
-    }
 
 
 @dataclass(frozen=True)
@@ -179,16 +167,16 @@ def _response(sock: socket.socket, deadline: float, *, method: str) -> HTTPRespo
     return HTTPResponse(cast(socket.socket, _DeadlineReader(sock, deadline)), method=method)
 
 
-def read_answer(sock: socket.socket, deadline: float, *, limit: int = ANSWER_LIMIT) -> Answer:
-    """Read one HTTP answer until `deadline` (monotonic seconds), at most `limit` bytes of body. Never raises."""
+def _read_answer(sock: socket.socket, deadline: float) -> Answer:
+    """Read one HTTP answer until `deadline` (monotonic seconds), at most ANSWER_LIMIT bytes of body. Never raises."""
     response = _response(sock, deadline, method="POST")
     status, body, problem = None, bytearray(), ""
     try:
         response.begin()
         status = response.status
-        while len(body) <= limit and (chunk := response.read1(limit + 1 - len(body))):
+        while len(body) <= ANSWER_LIMIT and (chunk := response.read1(ANSWER_LIMIT + 1 - len(body))):
             body += chunk
-        problem = _shortfall(response, len(body), limit)
+        problem = _shortfall(response, len(body))
     except Exception as error:
         problem = error_words(error)
     finally:
@@ -196,10 +184,10 @@ def read_answer(sock: socket.socket, deadline: float, *, limit: int = ANSWER_LIM
     return Answer(status, bytes(body), problem)
 
 
-def _shortfall(response: HTTPResponse, received: int, limit: int) -> str:
+def _shortfall(response: HTTPResponse, received: int) -> str:
     """Why this is not the whole body, or ""."""
-    if received > limit:
-        return f"the answer is longer than {limit} bytes"
+    if received > ANSWER_LIMIT:
+        return f"the answer is longer than {ANSWER_LIMIT} bytes"
     missing = response.length  # what Content-Length promised and did not come
     return f"the answer was cut {missing} bytes before its end" if isinstance(missing, int) and missing > 0 else ""
 
@@ -216,7 +204,7 @@ class PurchaseConnection:
     def __init__(self, account: KieAccount) -> None:
         self._account = account
         self._used = False
-        self._sock = open_socket(account, account.api)
+        self._sock = _open_socket(account)
 
     def __enter__(self) -> PurchaseConnection:
         return self
@@ -252,9 +240,17 @@ class PurchaseConnection:
     def _request(self, body: Mapping[str, object]) -> bytes:
         content = json.dumps(body).encode("ascii")
         origin = self._account.api
-        headers = api_headers(self._account, origin)
-        headers |= {"Content-Type": "application/json", "Content-Length": str(len(content))}
-        return request_head("POST", f"{origin.prefix}/api/v1/jobs/createTask", headers) + content
+        headers = {
+            "Host": origin.authority,
+            "Authorization": self._account.authorization,
+            "User-Agent": USER_AGENT,
+            "Accept": "application/json",
+            "Accept-Encoding": "identity",
+            "Connection": "close",
+            "Content-Type": "application/json",
+            "Content-Length": str(len(content)),
+        }
+        return _request_head("POST", f"{origin.prefix}/api/v1/jobs/createTask", headers) + content
 
     def _require_open(self) -> None:
         """NotSent when the connection is known to be broken, while nothing has been written yet.
@@ -278,7 +274,7 @@ class PurchaseConnection:
         try:
             self._sock.settimeout(self._account.read_timeout)
             self._sock.sendall(request)
-            return read_answer(self._sock, deadline)
+            return _read_answer(self._sock, deadline)
         except Exception as error:
             raise Unknown(error_words(error)) from error
         finally:

@@ -5,7 +5,7 @@ local a = cjson.decode(ARGV[2])
 if redis.call('EXISTS', K.job .. a.id) == 1 then return {'exists', a.id} end
 if a.idempotency then
   local owner = redis.call('GET', a.idempotency)
-  local id, digest = (owner or ''):match('^(%w+):(%w+)$')
+  local id, digest = (owner or ''):match('^(.+):(%x+)$')
   if id and redis.call('EXISTS', K.job .. id) == 1 then
     return {digest == a.digest and 'exists' or 'conflict', id}
   end

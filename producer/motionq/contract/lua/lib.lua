@@ -68,7 +68,10 @@ end
 -- Purchases that were never sent say nothing about money: only the last ones stay, so that a vendor out of reach for
 -- days does not grow the record.
 local function keep_book(job)
-  while #job.book > 20 and job.book[1].status == 'not_sent' do table.remove(job.book, 1) end
+  local i = 1
+  while #job.book > 20 and i < #job.book do
+    if job.book[i].status == 'not_sent' then table.remove(job.book, i) else i = i + 1 end
+  end
   if #job.book > 0 then set(job, 'purchases', job.book) end
 end
 
@@ -96,6 +99,13 @@ local function leave(job)
   redis.call('ZREM', K.state .. job.state, job.id)
 end
 
+-- A finished job's keys are given their common end.
+local function expire(job)
+  local expires = NOW + (unsettled(job) and C.ttl_open or C.ttl)
+  redis.call('ZADD', K.ended, expires, job.id)
+  for _, name in ipairs(lifelong(job)) do redis.call('PEXPIREAT', name, text(expires)) end
+end
+
 local LIFT = {high = 3600000, normal = 0, low = -3600000}  -- a step of priority weighs as much as an hour of age
 
 local function enter(job, state, alarm)
@@ -106,9 +116,7 @@ local function enter(job, state, alarm)
   elseif home then
     redis.call('ZADD', K.due[home], alarm or NOW, job.id)
   else
-    local expires = NOW + (unsettled(job) and C.ttl_open or C.ttl)
-    redis.call('ZADD', K.ended, expires, job.id)
-    for _, name in ipairs(lifelong(job)) do redis.call('PEXPIREAT', name, text(expires)) end
+    expire(job)
   end
   redis.call('ZADD', K.state .. state, job.created_at, job.id)
 end

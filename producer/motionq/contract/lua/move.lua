@@ -12,7 +12,7 @@ if not job then return {'missing', ''} end
 if job.last_call == a.call then return {'ok', job.state} end
 
 local claimed = m.fence == 'claim' or m.fence == 'claim_task'
-if claimed and job.claim ~= a.claim then return {'fenced', job.state} end
+if claimed and (not a.claim or job.claim ~= a.claim) then return {'fenced', job.state} end
 if m.fence == 'claim_task' and (job.task_id or '') ~= (a.task or '') then return {'fenced', job.state} end
 
 local p, target, status = nil, m.to[job.state], nil
@@ -20,12 +20,13 @@ if m.fence == 'nonce' or m.fence == 'task' then
   p = purchase(job, a.nonce)
   status = p and m.books[p.status]
   if not status then return {'fenced', job.state} end
-  if m.has_task == false and p.task_id then return {'fenced', job.state} end
+  if m.has_task ~= nil and m.has_task ~= (p.task_id ~= nil) then return {'fenced', job.state} end
   if m.fence == 'task' and p.task_id ~= a.task then return {'fenced', job.state} end
   if m.name == 'record_task' and p.task_id and p.task_id ~= a.task then return {'fenced', job.state} end
   if job.nonce ~= a.nonce or (m.name == 'record_task' and p.status ~= 'open') then target = nil end
 end
-if m.other_server and m.other_server[job.state] and job.armed_under ~= server_identity() then
+local elsewhere = target and m.other_server and m.other_server[job.state] and job.armed_under ~= server_identity()
+if elsewhere then  -- possibly sent: nothing is closed and no slot comes back
   target = m.other_server[job.state]
   status = p and p.status
 end
@@ -41,23 +42,27 @@ if m.name == 'record_task' then
   if job.nonce == a.nonce then set(job, 'task_id', a.task) end
 end
 if p then
-  if status ~= p.status then p.closed_at = NOW end
+  local closes = status ~= p.status
+  if closes then p.closed_at = NOW end
   p.status = status
   for field, value in pairs(a.purchase or {}) do p[field] = value end
   local member = a.id .. ':' .. a.nonce
-  if m.frees_slot then redis.call('ZREM', K.slots, member) end
-  if m.rate_slot == 'free' then redis.call('ZREM', K.rate, member) end
+  if m.frees_slot and not elsewhere and (target or closes) then redis.call('ZREM', K.slots, member) end
+  if m.rate_slot == 'free' and not elsewhere then redis.call('ZREM', K.rate, member) end
   if m.rate_slot == 'answered' then redis.call('ZADD', K.rate, 'XX', NOW + C.rate_window, member) end
 end
-if claimed and job.state ~= target then redis.call('ZREM', K.transfers, a.id) end
+local alarm = a.alarm_at or (NOW + (a.alarm_in or 0))
+if m.ends_transfer then redis.call('ZREM', K.transfers, a.id)
+elseif claimed then redis.call('ZADD', K.transfers, 'XX', alarm, a.id) end
 set(job, 'last_call', a.call)
 if not target then
   keep_book(job)
   save(job)
+  if not C.homes[job.state] then expire(job) end  -- a task ID bound just now ends with its record
   return {'booked', job.state}
 end
 for field, value in pairs(a.set or {}) do set(job, field, value) end
 for field, value in pairs(a.add or {}) do set(job, field, (tonumber(job[field]) or 0) + value) end
 for _, field in ipairs(a.unset or {}) do unset(job, field) end
-move(job, target, a.alarm_at or (NOW + (a.alarm_in or 0)), a.event)
+move(job, target, alarm, a.event)
 return {'ok', target}

@@ -1,0 +1,330 @@
+"""Every move of the table, from every situation a job can be in, with right and wrong fences, on both servers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import pytest
+from support.invariants import violations
+from support.life import CANCEL_BOUGHT, SITUATIONS, Life, life
+
+from motionq.contract.keys import STEPS
+from motionq.contract.record import Record
+from motionq.contract.states import HOMES, MOVES, Fence, Move, Purchase, State
+
+ALL_MOVES = {**MOVES, CANCEL_BOUGHT.name: CANCEL_BOUGHT}
+_PURCHASE_FENCES = (Fence.NONCE, Fence.TASK)
+# What any move may change of the record; `task_id` only `record_task`, which binds it.
+_CHANGES = {"state", "since", "updated_at", "last_call", "purchases"}
+
+pytestmark = pytest.mark.redis_server
+
+
+class Fences(NamedTuple):
+    """What a call says it still expects."""
+
+    claim: str | None
+    nonce: str | None
+    task: str | None
+
+
+@pytest.fixture
+def lived(redis_url: str, namespace: str) -> Iterator[Life]:
+    """Jobs in a namespace of their own."""
+    with life(redis_url, namespace) as jobs:
+        yield jobs
+
+
+def fences_for(record: Record) -> list[Fences]:
+    """The right fences, and each with one of them wrong or missing."""
+    right = Fences(record.claim or "upload.1", record.nonce or "n" * 40, record.task_id or f"T{record.nonce}")
+    wrong = [right._replace(**{name: "0ther"}) for name in right._fields]
+    return [right, *wrong, right._replace(claim=None), right._replace(nonce=None)]
+
+
+def expected(move: Move, record: Record, fences: Fences) -> tuple[str, State]:
+    """The outcome and the state after it, as `Move`'s docstring promises."""
+    if move.fence in (Fence.CLAIM, Fence.CLAIM_TASK):
+        mine = fences.claim is not None and fences.claim == record.claim
+        if move.fence is Fence.CLAIM_TASK:
+            mine = mine and fences.task == record.task_id
+        return _led(move, record) if mine else ("fenced", record.state)
+    if move.fence in _PURCHASE_FENCES:
+        return _expected_of_purchase(move, record, fences)
+    return _led(move, record)
+
+
+def _led(move: Move, record: Record, otherwise: str = "fenced") -> tuple[str, State]:
+    return ("ok", move.to[record.state]) if record.state in move.to else (otherwise, record.state)
+
+
+def _expected_of_purchase(move: Move, record: Record, fences: Fences) -> tuple[str, State]:
+    bought = next((p for p in record.purchases if p.nonce == fences.nonce), None)
+    if bought is None or bought.status not in move.books:
+        return "fenced", record.state
+    if move.has_task is not None and move.has_task != (bought.task_id is not None):
+        return "fenced", record.state
+    if (move.fence is Fence.TASK or move.name == "record_task") and bought.task_id not in (None, fences.task):
+        return "fenced", record.state
+    if move.name != "record_task":
+        return _led(move, record, "booked")
+    if bought.status is Purchase.OPEN and record.state in move.to:
+        return _led(move, record)
+    return ("ok" if bought.task_id else "booked"), record.state
+
+
+@pytest.mark.parametrize("situation", SITUATIONS)
+def test_each_move_from_here(lived: Life, situation: str) -> None:
+    """A move leads only where the table says, is fenced as declared, books its purchase, and repeats without effect.
+
+    A fenced call changes no key at all; a job that was moved is in its one new set and in no other.
+    """
+    number, seen = 0, set()
+    record = lived.reach(situation, "job0")
+    for move in ALL_MOVES.values():
+        for fences in fences_for(record):
+            before = lived.everything()
+            outcome, state = expected(move, record, fences)
+            values: dict[str, Any] = {**fences._asdict(), "call": "once", "alarm_in": 60_000}
+            moved = lived.move(move, record.id, **values)
+            assert (moved.outcome, moved.state) == (outcome, state), (move.name, fences)
+            seen.add(outcome)
+            if outcome == "fenced":
+                assert lived.everything() == before, (move.name, fences)
+                continue
+            after = lived.everything()
+            assert lived.move(move, record.id, **values).outcome == "ok"
+            assert lived.everything() == after
+            _assert_booked(lived, move, record, outcome)
+            _assert_only_this_changed(lived, move, record.id, before, after)
+            lived.clean()
+            number += 1
+            record = lived.reach(situation, f"job{number}")
+    assert "fenced" in seen
+
+
+def _assert_booked(lived: Life, move: Move, before: Record, outcome: str) -> None:
+    after = lived.store.get(before.id)
+    home = HOMES.get(after.state)
+    if home in STEPS and outcome == "ok" and move.name != "record_task":
+        assert lived.redis.zscore(lived.keys.due(home), before.id) > lived.store.now() + 30_000
+    if move.fence not in _PURCHASE_FENCES or before.purchase is None or after.purchase is None:
+        return
+    assert after.purchase.status is move.books[before.purchase.status]
+    assert (after.purchase.closed_at != before.purchase.closed_at) is (after.purchase.status != before.purchase.status)
+    closed = after.purchase.status != before.purchase.status
+    if move.frees_slot and (outcome == "ok" or closed):
+        assert lived.redis.zcard(lived.keys.slots) == 0
+
+
+def _assert_only_this_changed(
+    lived: Life, move: Move, job_id: str, before: dict[str, Any], after: dict[str, Any]
+) -> None:
+    name = lived.keys.job(job_id)
+    was, now = before[name][0], after[name][0]
+    changed = {field for field in was | now if was.get(field) != now.get(field)}
+    allowed = _CHANGES | ({"task_id"} if move.name == "record_task" else set())
+    assert changed <= allowed | ({"uploaded_at"} if move.name == "uploaded" else set())
+    # An armed job needs its slot from the gate: `admit` as a bare move has none, and is left out here.
+    if move.name != "admit":
+        found = violations(lived.redis, lived.keys, jobs=[job_id], tenants=["default"], cap=1, rate=20)
+        assert list(found) == [], move.name
+
+
+def test_every_move_succeeds_from_somewhere(lived: Life) -> None:
+    """The situations above are enough to see each move of the table lead from each of its states."""
+    reached = {situation.partition(",")[0] for situation in SITUATIONS}
+    assert {state for move in ALL_MOVES.values() for state in move.to} <= reached
+    assert reached == set(State)
+
+
+# -- slots and rate slots ---------------------------------------------------------------------------------------------
+
+
+def _rate_in(lived: Life) -> float | None:
+    """ms until the only rate slot comes back; None: none is taken."""
+    taken = lived.redis.zrange(lived.keys.rate, 0, 0, withscores=True)
+    return taken[0][1] - lived.store.now() if taken else None
+
+
+@pytest.mark.parametrize("move", [m for m in MOVES.values() if State.SUBMITTING in m.to], ids=lambda m: m.name)
+def test_an_answer_gives_the_rate_slot_back_a_window_later(lived: Life, move: Move) -> None:
+    """While createTask is unanswered its rate slot stays for the lease; an answer ends it 10 s later, `not_sent` now."""
+    job = lived.reach("submitting", "job")
+    unanswered = _rate_in(lived)
+    assert unanswered is not None
+    assert 35_000 < unanswered <= 40_000
+
+    assert lived.move(move, job.id).ok
+
+    left = _rate_in(lived)
+    if move.rate_slot == "free":
+        assert left is None
+    else:
+        assert left is not None
+        assert 5_000 < left <= 10_000
+
+
+@pytest.mark.parametrize("name", ["free_slot", "give_up_unknown"])
+def test_a_late_clock_takes_no_slot_from_a_purchase_that_waits_to_be_sent(lived: Life, name: str) -> None:
+    """A stale call for a purchase that is armed (again) books nothing away: the slot stays while it may be sent."""
+    job = lived.reach("armed", "job")
+
+    assert lived.move(name, job.id).outcome == "booked"
+
+    assert lived.redis.zrange(lived.keys.slots, 0, -1) == [f"job:{job.nonce}"]
+
+
+def test_a_healed_job_takes_no_slot(lived: Life) -> None:
+    """A late task ID brings the job back without a slot: it was given back when our patience ended."""
+    job = lived.reach("failed, unknown", "job")
+
+    assert lived.move("record_task", job.id).state == State.RUNNING
+
+    assert lived.redis.zcard(lived.keys.slots) == 0
+
+
+def test_a_claim_is_needed_where_one_is_asked_for(lived: Life) -> None:
+    """A call without a claim never passes for the claim of a job that nobody has claimed."""
+    lived.create("job")
+
+    assert lived.move("begin_upload", "job", claim=None).outcome == "fenced"
+    assert lived.store.get("job").state is State.QUEUED
+
+
+def test_a_verdict_needs_a_task(lived: Life) -> None:
+    """A cancelled job whose task is unknown can't be booked as paid by a call that names no task."""
+    job = lived.reach("cancelling, no task", "job")
+
+    assert lived.move("paid", job.id, task=None).outcome == "fenced"
+    assert lived.store.get("job").state is State.CANCELLING
+
+
+# -- transfers ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("situation", ["uploading", "delivering, paid"])
+def test_a_transfer_counts_until_its_step_ends(lived: Life, situation: str) -> None:
+    """A step that moves files holds its place among the transfers while it renews, and gives it back at its end."""
+    job = lived.reach(situation, "job")
+    begin, end = ("begin_upload", "retry_upload") if job.state is State.UPLOADING else ("begin_deliver", "retry_deliver")
+
+    assert lived.move(begin, job.id, alarm_in=20_000).ok
+    assert lived.move("renew", job.id, alarm_in=60_000).ok
+    assert lived.redis.zscore(lived.keys.transfers, job.id) > lived.store.now() + 50_000
+
+    assert lived.move(end, job.id, alarm_in=8_000).ok
+    assert lived.redis.zcard(lived.keys.transfers) == 0
+
+
+# -- record_task --------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("situation", [s for s, steps in SITUATIONS.items() if "arm" in steps])
+def test_a_task_id_in_hand_is_never_refused(lived: Life, situation: str) -> None:
+    """From every situation with a purchase its task ID is taken: it binds, heals, or books a stray; and can be found."""
+    job = lived.reach(situation, "job")
+    before = job.purchase
+    assert before is not None
+
+    moved = lived.move("record_task", job.id, set={"running_since": lived.store.now()})
+
+    after = lived.store.get(job.id)
+    assert moved.outcome in ("ok", "booked")
+    assert after.purchase is not None
+    assert after.purchase.task_id == after.task_id
+    assert lived.redis.get(lived.keys.task(after.task_id)) == f"job:{job.nonce}"
+    assert lived.store.by_task(after.task_id) == "job"
+    strays = (Purchase.NOT_SENT, Purchase.REFUSED)
+    assert after.purchase.status is (Purchase.STRAY if before.status in strays else before.status)
+    healed = {"failed, unknown": "running", "failed, silent": "running"}
+    healed |= {"cancelled, unknown": "cancelling", "cancelled, silent": "cancelling"}
+    early = dict.fromkeys(("armed", "submitting", "submit_unknown"), "running")
+    assert after.state == (healed | early).get(situation, job.state)
+
+
+def test_a_task_belongs_to_one_purchase(lived: Life) -> None:
+    """A task ID that another purchase has is refused as bound, and nothing changes; so is a second ID for one purchase."""
+    lived.reach("running", "first")
+    job = lived.reach("submitting", "second")
+    taken = lived.store.get("first").task_id
+    before = lived.everything()
+
+    assert lived.move("record_task", "second", task=taken).outcome == "bound"
+    assert lived.everything() == before
+
+    assert lived.move("record_task", "second", task="T2").ok
+    assert lived.move("record_task", "second", task="T3", nonce=job.nonce).outcome == "fenced"
+    assert lived.store.get("second").task_id == "T2"
+
+
+def test_a_stray_of_an_older_purchase_leaves_the_newest_alone(lived: Life) -> None:
+    """A task for a purchase booked as refused is noted on that purchase, and the job's own task stays its own."""
+    old = lived.reach("ready, refused", "job").nonce
+    assert lived.arm() == 1
+    assert lived.send("job") == "mine"
+    assert lived.move("record_task", "job", task="NEW").ok
+
+    assert lived.move("record_task", "job", nonce=old, task="OLD").outcome == "booked"
+
+    record = lived.store.get("job")
+    assert (record.task_id, record.state) == ("NEW", State.RUNNING)
+    assert [(p.status, p.task_id) for p in record.purchases] == [(Purchase.STRAY, "OLD"), (Purchase.OPEN, "NEW")]
+    assert lived.store.by_task("OLD") == "job"
+
+
+# -- another server -----------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["unconnected", "other_server", "send"])
+def test_armed_by_another_server_counts_as_possibly_sent(lived: Life, name: str) -> None:
+    """Every exit from `armed` under another identity leads to submit_unknown; purchase, slot and rate slot stay."""
+    job = lived.reach("armed", "job")
+    lived.store.claim("submit", room=9, lease=20, rate=20)
+    lived.arm_elsewhere("job")
+    kept = lived.redis.zrange(lived.keys.rate, 0, -1, withscores=True)
+
+    assert lived.move(name, "job").state == State.SUBMIT_UNKNOWN
+
+    after = lived.store.get("job")
+    assert after.purchase is not None
+    assert after.purchase.status is Purchase.OPEN
+    assert lived.redis.zrange(lived.keys.slots, 0, -1) == [f"job:{job.nonce}"]
+    assert lived.redis.zrange(lived.keys.rate, 0, -1, withscores=True) == kept
+
+
+def test_the_right_to_send_is_not_given_under_another_server(lived: Life) -> None:
+    """`send` answers other_server, writes nothing, and leaves it to the step to book the job as unknown."""
+    lived.reach("armed", "job")
+    lived.arm_elsewhere("job")
+    before = lived.everything()
+
+    assert lived.send("job") == "other_server"
+    assert lived.everything() == before
+
+
+def test_under_its_own_server_an_unsent_job_goes_back_in_line(lived: Life) -> None:
+    """The same exit under the identity that armed it books nothing bought, and gives slot and rate slot back."""
+    lived.reach("armed", "job")
+    lived.store.claim("submit", room=9, lease=20, rate=20)
+
+    assert lived.move("unconnected", "job").state == State.READY
+
+    after = lived.store.get("job")
+    assert after.purchase is not None
+    assert after.purchase.status is Purchase.NOT_SENT
+    assert lived.redis.zcard(lived.keys.slots) == lived.redis.zcard(lived.keys.rate) == 0
+
+
+def test_the_book_of_a_job_stays_short(lived: Life) -> None:
+    """Purchases that were never sent do not grow the record; one that was sent is never dropped."""
+    first = lived.reach("ready, refused", "job").nonce
+    for _ in range(25):
+        assert lived.arm() == 1
+        assert lived.move("unconnected", "job").ok
+
+    book = lived.store.get("job").purchases
+    assert len(book) == 20
+    assert book[0].nonce == first
+    assert book[-1].nonce == lived.store.get("job").nonce

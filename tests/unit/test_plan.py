@@ -1,0 +1,102 @@
+"""What the children of the local stack are told."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from motionq_ops.plan import Plan, flower_command, sandbox_command, without_settings, worker_command
+from motionq_worker import flower_config
+
+FOREIGN = {
+    "PATH": "/bin",
+    "KIE_API_KEY": "real",
+    "KIE_API_KEY_FILE": "/run/key",
+    "KIE_BASE_URL": "https://api.example.com",
+    "REDIS_URL": "redis://elsewhere",
+    "REDIS_URL_FILE": "/run/redis",
+    "CELERY_BROKER_URL": "redis://elsewhere",
+    "MOTIONQ_SUBMIT_RATE": "1/1s",
+    "MOTIONQ_STAGING_URL": "s3://ours",
+    "NO_PROXY": "example.com",
+}
+DATA = Path("/data")
+SANDBOX = Plan(data_dir=DATA, sandbox_speed=20.0, flower_port=5555, environment=FOREIGN)
+REAL = Plan(data_dir=DATA, flower_port=5555, environment=FOREIGN)
+
+
+def test_a_worker_of_the_sandbox_never_sees_the_real_key() -> None:
+    """It talks to the sandbox and our server; limits and storage that were set still hold."""
+    told = worker_command(SANDBOX, "w1", "unix:///s", "http://127.0.0.1:1").environment
+    assert told == {
+        "PATH": "/bin",
+        "KIE_API_KEY": "sandbox-key",
+        "KIE_BASE_URL": "http://127.0.0.1:1",
+        "KIE_UPLOAD_BASE_URL": "http://127.0.0.1:1",
+        "MOTIONQ_REDIS_URL": "unix:///s",
+        "MOTIONQ_NAMESPACE": "motionq",
+        "MOTIONQ_DATA_DIR": "/data",
+        "MOTIONQ_SUBMIT_RATE": "1/1s",
+        "MOTIONQ_STAGING_URL": "s3://ours",
+        "NO_PROXY": "example.com,127.0.0.1,localhost",
+        "no_proxy": "example.com,127.0.0.1,localhost",
+        "PYTHONUNBUFFERED": "1",
+        "TMPDIR": "/data/tmp",
+    }
+
+
+def test_a_real_worker_gets_the_vendors_settings_and_our_server() -> None:
+    """CELERY_BROKER_URL and a second server's name stay out: Celery would silently use them."""
+    told = worker_command(REAL, "w1", "unix:///s", None).environment
+    kie = {name: value for name, value in FOREIGN.items() if name.startswith("KIE_")}
+    assert {name: told[name] for name in kie} == kie
+    assert told["MOTIONQ_REDIS_URL"] == "unix:///s"
+    assert told.keys().isdisjoint({"CELERY_BROKER_URL", "REDIS_URL", "REDIS_URL_FILE"})
+
+
+def test_the_key_goes_to_workers_only() -> None:
+    """Neither Flower nor the sandbox is given the vendor's key."""
+    others = (flower_command(REAL, "unix:///s"), sandbox_command(SANDBOX, port=0))
+    assert [name for command in others for name in command.environment if name.startswith("KIE_")] == []
+
+
+def test_records_for_the_sandbox_lie_apart() -> None:
+    """A job made to try things out is never bought by a later start with a key."""
+    assert (SANDBOX.server_folder, REAL.server_folder) == (Path("/data/redis-sandbox"), Path("/data/redis"))
+
+
+def test_flower_listens_on_loopback_and_reads_only() -> None:
+    """Its API is open without a login, so it is reachable from this machine alone and changes nothing."""
+    command = flower_command(REAL, "unix:///s")
+    assert command.argv[-3:] == ("flower", "--address=127.0.0.1", "--port=5555")
+    assert command.environment["FLOWER_UNAUTHENTICATED_API"] == "true"
+    assert command.environment["FLOWER_READ_ONLY"] == "true"
+
+
+def test_what_the_operator_set_for_flower_wins() -> None:
+    """A login, or a closed API, set in the environment holds for the stack's Flower too."""
+    own = {"FLOWER_BASIC_AUTH": "me:secret", "FLOWER_UNAUTHENTICATED_API": "false", "FLOWER_MAX_TASKS": "10"}
+    told = flower_command(Plan(data_dir=DATA, flower_port=1, environment=own), "unix:///s").environment
+    assert {name: told[name] for name in own} == own
+
+
+def test_the_demo_forgets_every_setting() -> None:
+    """Nothing that configures motionq, Celery or Flower is left in its environment."""
+    more = {"PUBLIC_BASE_URL": "https://us", "FLOWER_PORT": "1", "MOTIONQ_NO_SUCH": "x"}
+    assert without_settings(FOREIGN | more) == {"PATH": "/bin", "NO_PROXY": "example.com"}
+
+
+def test_a_bare_flower_gets_motionqs_options(tmp_path: Path) -> None:
+    """`celery -A motionq_worker.app flower` shows arguments and results, keeps its rows, and stays on loopback."""
+    environment = {"FLOWER_ADDRESS": "0.0.0.0"}
+    flower_config.prepare(["celery", "-A", "motionq_worker.app", "flower"], environment, tmp_path)
+    assert environment == flower_config.options(tmp_path) | {"FLOWER_ADDRESS": "0.0.0.0"}
+    assert environment["FLOWER_TASKS_COLUMNS"] == "name,uuid,state,args,result,received,runtime,worker"
+    assert Path(environment["FLOWER_DB"]).parent.is_dir()
+
+
+def test_a_worker_is_left_alone_by_flowers_options(tmp_path: Path) -> None:
+    """Only Flower's own process gets its options."""
+    environment: dict[str, str] = {}
+    flower_config.prepare(["celery", "-A", "motionq_worker.app", "worker"], environment, tmp_path)
+    assert environment == {}
+    assert list(tmp_path.iterdir()) == []
