@@ -8,6 +8,7 @@ from __future__ import annotations
 import importlib
 import sys
 from importlib.metadata import version as version_of
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -17,7 +18,7 @@ from motionq import cli as jobs
 from motionq.contract.errors import InvalidSettings
 from motionq.output import run, say
 
-_OURS = ("motionq", "motionq_worker", "motionq_ops")
+_NEEDED = ("aiohttp", "av", "flower", "PIL", "requests_toolbelt", "structlog")  # by workers, Flower and the sandbox
 _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 app = typer.Typer(
@@ -56,26 +57,21 @@ def motionq(
 
 def _call(module: str, function: str, *arguments: Any, **options: Any) -> int:
     """Call a function of a module that needs the extra `local`. Raises MissingExtra where that is not installed."""
-    try:
-        found = importlib.import_module(module)
-    except ModuleNotFoundError as error:
-        if (error.name or "").partition(".")[0] in _OURS:
-            raise
-        raise MissingExtra(
-            f"this needs more packages ({error.name} is missing): pip install 'motionq[local]'"
-        ) from None
-    return int(getattr(found, function)(*arguments, **options))
+    missing = [name for name in _NEEDED if find_spec(name) is None]
+    if missing:
+        raise MissingExtra(f"not installed: {', '.join(missing)}; run pip install 'motionq[local]'")
+    return int(getattr(importlib.import_module(module), function)(*arguments, **options))
 
 
 @app.command(
-    epilog=f"""Examples:
+    epilog="""Examples:
   motionq demo
   motionq demo --keep
   motionq demo --image hero.png --video dance.mp4
 
 The last line of stdout is the video's path. Settings of the environment are ignored; --real uses the vendor's alone.
 
-{jobs._CODES}0 the video is there, 1 the job failed, 2 wrong usage or input, 130 Ctrl+C."""
+Exit codes: 0 the video is there, 1 the job failed, 2 wrong usage or input, 130 Ctrl+C."""
 )
 def demo(
     keep: Annotated[bool, typer.Option("--keep", help="Keep the stack, with Flower, until Ctrl+C.")] = False,
@@ -91,14 +87,15 @@ def demo(
 
 
 @app.command(
-    epilog=f"""Examples:
+    epilog="""Examples:
   motionq up --sandbox --speed 20
   KIE_API_KEY=… motionq up --workers 4
 
-Starts the queue's server (unless REDIS_URL names one), workers and Flower, restarts what dies, and prints
-"motionq: ready" when all answer. Ctrl+C ends everything.
+Starts the queue's server (unless REDIS_URL names one), workers and Flower, and restarts what dies.
+Prints "motionq: ready" when all answer. Ctrl+C ends everything.
 
-{jobs._CODES}0 ended by a signal, 1 it can't start or runs already, {jobs._BASIC}"""
+Exit codes: 0 ended by a signal, 1 it can't start or runs already, 2 wrong usage or settings, 5 REDIS_URL names a server
+that can't be reached."""
 )
 def up(
     sandbox: Annotated[

@@ -7,6 +7,7 @@ import os
 import shutil
 import sys
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -60,6 +61,8 @@ def demo(*, keep: bool, image: Path | None, video: Path | None, real: bool, spee
 
 
 def _run(request: Request, key: dict[str, str], *, keep: bool, speed: float | None) -> int:
+    vendor = "kie.ai" if speed is None else "a stand-in for kie.ai (nothing is bought)"
+    note(f"starting a queue server and a worker, against {vendor}")
     with _folder() as folder:
         with running(_plan(folder, key, keep=keep, speed=speed), note) as stack:
             job = _process(stack, request)
@@ -90,7 +93,7 @@ def _folder() -> Iterator[Path]:
     base = data_dir() / "demo"
     try:
         base.mkdir(parents=True, exist_ok=True, mode=0o700)
-        folder = Path(tempfile.mkdtemp(dir=base))
+        folder = Path(tempfile.mkdtemp(prefix=time.strftime("%Y%m%d-%H%M%S-"), dir=base))
     except OSError:  # no home to write to
         folder = Path(tempfile.mkdtemp(prefix="motionq-demo-"))
     try:

@@ -17,14 +17,17 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def follow(queue: MotionQueue, job_id: str, meanwhile: Callable[[], None]) -> Job:
-    """The job once it has ended; until then its events are printed as they happen, and `meanwhile` is called often."""
+    """The job once it has ended; until then stderr shows how it goes, and `meanwhile` is called often.
+
+    A terminal shows one living line (the whole story follows on stdout), a file gets each event as it happens.
+    """
     console = Console(stderr=True, highlight=False)
     shown = 0
     with console.status("submitted") as status:
         while True:
             job = queue.get(job_id)
-            for event in job.events[shown:]:
-                console.print(Text(_line(event, job), style="dim"), soft_wrap=True)
+            for event in job.events[shown:] if not console.is_terminal else ():
+                console.print(Text(_line(event, job)), soft_wrap=True)
             shown = len(job.events)
             if job.done:
                 return job

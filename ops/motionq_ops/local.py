@@ -14,21 +14,22 @@ from celery.utils.nodenames import gethostname
 from redis import Redis
 from redis.exceptions import RedisError
 
+from motionq.contract.errors import InvalidSettings
 from motionq.contract.keys import Keys
 from motionq.contract.store import JobStore
 from motionq_ops import stack_file
 from motionq_ops.plan import LOOPBACK, Plan, flower_command, sandbox_command, worker_command
 from motionq_ops.processes import Child
 from motionq_ops.queue_server import QueueServer
-from motionq_ops.redis_server import ServerError
+from motionq_ops.redis_server import ServerBinaryMissing, ServerError
 from motionq_ops.supervisor import CannotStart, Supervisor
 from motionq_worker.gate import close_for_restart
 
 _LOOK = 0.1  # seconds between two looks at the children
 _PATIENCE = 120.0  # seconds until a stack must be ready
 _GIVE_UP = 3  # deaths of one child before the stack was ready
-# Seconds that each group has to end by itself; together with the server's below they stay under the promised 10 s.
-_WORKERS_END, _OTHERS_END, _SERVER_END = 6.0, 1.5, 1.5
+# Seconds that each group has to end by itself, and for one question to the server: together under the promised 10 s.
+_WORKERS_END, _OTHERS_END, _SERVER_END, _QUESTION = 5.5, 1.5, 1.0, 1.5
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 Say = Callable[[str], None]
@@ -56,10 +57,10 @@ class Stack:
 
     # -- start ----------------------------------------------------------------------------------------------------
     def start(self) -> None:
-        """Start everything; the children come up side by side. Raises ServerError, CannotStart."""
+        """Start everything; the children come up side by side. Raises ServerError, CannotStart, QueueUnavailable."""
         self._prepare_folders()
         self._start_server()
-        self._redis = Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=5.0)
+        self._redis = Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=_QUESTION)
         self._since = self._store().now()
         if self.plan.sandbox_speed is not None:
             self._sandbox = self._start(Child(sandbox_command(self.plan, port=0)))
@@ -178,7 +179,7 @@ class Stack:
 def running(plan: Plan, say: Say) -> Iterator[Stack]:
     """A stack that is ready, and ends with the block.
 
-    Raises AlreadyRunning, CannotStart, QueueUnavailable; call inside `stops_on_signals`.
+    Raises AlreadyRunning, InvalidSettings, CannotStart, QueueUnavailable; call inside `stops_on_signals`.
     """
     with stack_file.sole_owner(plan.data_dir):
         stack = Stack(plan, say)
@@ -186,6 +187,8 @@ def running(plan: Plan, say: Say) -> Iterator[Stack]:
             stack.start()
             stack.wait_until_ready()
             yield stack
+        except ServerBinaryMissing as error:
+            raise InvalidSettings(str(error)) from error
         except ServerError as error:
             raise CannotStart(str(error)) from error
         finally:

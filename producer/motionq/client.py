@@ -12,6 +12,7 @@ from redis import Redis
 from ulid import ULID
 
 from motionq.contract import states
+from motionq.contract.connection import connect
 from motionq.contract.errors import ActionRefused, IdempotencyConflict, JobNotFound, WaitTimeout
 from motionq.contract.job import DEFAULT_MODEL, Job
 from motionq.contract.keys import Keys
@@ -20,7 +21,7 @@ from motionq.contract.settings import Settings, load
 from motionq.contract.states import State
 from motionq.contract.store import Created, JobStore, NewJob, reachable
 from motionq.estimate import eta_seconds
-from motionq.request import Media, Request
+from motionq.request import Media, Request, Staged
 from motionq.staging import Staging
 from motionq.wakeup import Wakeup
 
@@ -46,9 +47,7 @@ class MotionQueue:
     # -- what is connected on first use ---------------------------------------------------------------------------
     @cached_property
     def _redis(self) -> Redis:
-        options: dict[str, Any] = {"decode_responses": True, "socket_timeout": self._settings.read_timeout}
-        options["socket_connect_timeout"] = self._settings.connect_timeout
-        return Redis.from_url(self._settings.server(), **options)
+        return connect(self._settings)
 
     @cached_property
     def store(self) -> JobStore:
@@ -125,17 +124,19 @@ class MotionQueue:
         wanted = [r if isinstance(r, Request) else Request.from_fields(r) for r in requests]
         for request in wanted:
             request.check()
-        new = [self._stage(request) for request in wanted]
+        staged: Staged = {}
+        new = [self._stage(request, staged) for request in wanted]
+        _refuse_double_keys(new)
         _refuse_conflicts(new, self.store.owners(new))
         created = self.store.create(new)
         self._wakeup.send()
         _refuse_conflicts(new, created)
         return self._view(self.store.get_many(outcome.job_id for outcome in created))
 
-    def _stage(self, request: Request) -> NewJob:
+    def _stage(self, request: Request, staged: Staged) -> NewJob:
         return NewJob(
             id=str(ULID()).lower(),
-            spec=request.stage(self._staging),
+            spec=request.stage(self._staging, staged),
             tenant=request.tenant,
             labels=request.labels,
             priority=request.priority,
@@ -240,6 +241,16 @@ def _ago(since: datetime | timedelta | None) -> int | None:
         return None
     moment = datetime.now(UTC) - since if isinstance(since, timedelta) else since
     return int(moment.timestamp() * 1000)
+
+
+def _refuse_double_keys(new: Sequence[NewJob]) -> None:
+    """One call must not give one key to two requests: the first would be enqueued before the second is refused."""
+    first: dict[tuple[str, str], NewJob] = {}
+    for job in new:
+        if job.idempotency_key is not None:
+            other = first.setdefault((job.tenant, job.idempotency_key), job)
+            if other.spec.digest() != job.spec.digest():
+                raise IdempotencyConflict(job.idempotency_key, other.id)
 
 
 def _refuse_conflicts(new: Sequence[NewJob], outcomes: Sequence[Created]) -> None:

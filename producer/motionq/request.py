@@ -16,6 +16,9 @@ from motionq.contract.models import Kind, VendorModel, check_request, find_model
 from motionq.contract.redact import redact
 from motionq.staging import Staging
 
+# What this call has staged already: the same file of many requests is read once.
+Staged = dict[tuple[str, Kind, str], StagedSource]
+
 Media = str | os.PathLike[str] | bytes | BinaryIO
 
 _TENANT = re.compile(r"[A-Za-z0-9_.@-]{1,100}")
@@ -54,8 +57,8 @@ class Request:
 
     def check(self) -> VendorModel:
         """Everything that can be said without opening a file. Raises InvalidJob."""
-        if self.prompt is not None and not isinstance(self.prompt, str):
-            raise InvalidJob("prompt: must be text", field="prompt", value=str(self.prompt))
+        for name in ("prompt", "model", "mode", "orientation", "tenant", "priority", "idempotency_key"):
+            _check_text(name, getattr(self, name))
         model = check_request(self.model, self.prompt, self.mode, self.orientation)
         _check_words(self)
         _check_labels(self.labels)
@@ -66,11 +69,11 @@ class Request:
                 raise InvalidJob(f"{kind}: with pass_url it must be a web address", field=kind)
         return model
 
-    def stage(self, staging: Staging) -> JobSpec:
+    def stage(self, staging: Staging, staged: Staged) -> JobSpec:
         """Puts the files into staging and gives the spec. Raises InvalidJob for a file the vendor does not take."""
         return JobSpec(
-            image=self._source(staging, "image", self.image),
-            video=self._source(staging, "video", self.video),
+            image=self._source(staging, staged, "image", self.image),
+            video=self._source(staging, staged, "video", self.video),
             prompt=self.prompt or None,
             model=self.model,
             mode=self.mode,
@@ -78,18 +81,38 @@ class Request:
             pass_url=self.pass_url,
         )
 
-    def _source(self, staging: Staging, kind: Kind, media: Media) -> Source:
+    def _source(self, staging: Staging, staged: Staged, kind: Kind, media: Media) -> Source:
         if is_url(media):
             return UrlSource(url=str(media))
-        staged = staging.put(media, model=find_model(self.model), kind=kind)
-        return StagedSource(
-            sha256=staged.sha256, size=staged.size, media_type=staged.media_type, name=staged.name[:200]
-        )
+        if not isinstance(media, str | os.PathLike):
+            return _put(staging, media, self.model, kind)
+        place = (os.fspath(media), kind, self.model)
+        if place not in staged:
+            staged[place] = _put(staging, media, self.model, kind)
+        return staged[place]
+
+
+def _put(staging: Staging, media: Media, model: str, kind: Kind) -> StagedSource:
+    file = staging.put(media, model=find_model(model), kind=kind)
+    name = file.name.encode("utf-8", "replace").decode()[:200]  # a file's name may hold any bytes
+    return StagedSource(sha256=file.sha256, size=file.size, media_type=file.media_type, name=name)
 
 
 def is_url(media: object) -> bool:
     """Whether a caller's media is a web address (any scheme counts, so that `ftp://` is refused with a reason)."""
     return isinstance(media, str) and re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", media) is not None
+
+
+def _check_text(name: str, value: object) -> None:
+    """Text, and such as can be written down: a command line may hand over bytes that are not UTF-8."""
+    if value is None and name in ("prompt", "idempotency_key"):
+        return
+    if not isinstance(value, str):
+        raise InvalidJob(f"{name}: must be text", field=name, value=type(value).__name__)
+    try:
+        value.encode()
+    except UnicodeEncodeError:
+        raise InvalidJob(f"{name}: is not valid UTF-8", field=name) from None
 
 
 def _check_url(kind: str, url: str) -> None:
@@ -150,7 +173,8 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             raise InvalidJob(
                 f"labels: name {name!r} must be 1 to 63 letters, digits or . _ / -", field="labels", value=name
             )
-        if not isinstance(value, str) or len(value) > _MAX_LABEL_VALUE:
+        _check_text(f"labels.{name}", value)
+        if len(value) > _MAX_LABEL_VALUE:
             raise InvalidJob(
                 f"labels: the value of {name!r} must be text of at most {_MAX_LABEL_VALUE} characters",
                 field="labels",

@@ -15,9 +15,14 @@ CAP = 16  # messages per Celery list and live worker: MOTIONQ_CONCURRENCY
 
 def test_twenty_thousand_jobs_leave_every_celery_list_short_and_publish_each_step_once(tmp_path: Path) -> None:
     """20,000 queued, one worker: no list above its cap, and each step is published at most 1.1 times per job."""
-    with Stack(
-        tmp_path, workers=0, sandbox={"rate_limit": "off", "render": "none"}, MOTIONQ_SUBMIT_RATE="1000/1s"
-    ) as stack:
+    wide = {
+        "MOTIONQ_SUBMIT_RATE": "1000/1s",
+        "MOTIONQ_MAX_IN_FLIGHT": "1000",
+        "MOTIONQ_READ_RATE": "1000/1s",
+        "MOTIONQ_RESULTS_URL": "none",
+    }
+    vendor = {"rate_limit": "off", "render": "none"}
+    with Stack(tmp_path, workers=0, appendfsync="everysec", sandbox=vendor, **wide) as stack:
         spec: JobSpec = stack.submit(prompt="first").spec
         for start in range(0, JOBS, 1000):
             stack.store.create([NewJob(id=f"backlog{start + n:05}", spec=spec, labels={}) for n in range(1000)])

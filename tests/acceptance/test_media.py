@@ -62,7 +62,7 @@ def test_what_only_decoding_can_tell_is_one_clear_sentence_and_nothing_is_sent(s
     assert "2:5 to 5:2" in said["ratio"]
     assert said["broken"].startswith("video")
     assert stack.vendor.ledger("createTask") == []
-    assert [line["name"] for line in stack.vendor.ledger("upload") if line["name"].endswith(".mp4")] == []
+    assert [line["fileName"] for line in stack.vendor.ledger("upload") if ".mp4" in line["fileName"]] == []
 
 
 def test_an_address_inside_our_network_is_not_fetched(stack: Stack, website: tuple[Path, str]) -> None:
@@ -99,5 +99,5 @@ def test_passed_addresses_go_to_the_vendor_as_they_are(stack: Stack) -> None:
     stack.in_state(job, "running", "delivering", "failed")
 
     (bought,) = stack.bought(job)
-    assert (bought["input_urls"], bought["video_urls"]) == ([image], [video])
+    assert (bought["imageUrls"], bought["videoUrls"]) == ([image], [video])
     assert len(stack.vendor.ledger("upload")) == before

@@ -185,7 +185,7 @@ def test_jobs_for_the_sandbox_lie_apart(tmp_path: Path) -> None:
     [
         (("up",), {}, 2, "KIE_API_KEY is not set (`motionq up --sandbox` needs none, and no money)"),
         (("up", "--speed=2"), {}, 2, "Invalid value for --speed: only the sandbox has a clock to turn: add --sandbox"),
-        (("up", "--sandbox"), {"MOTIONQ_SERVER_BINARY": "no-such-program"}, 1, "MOTIONQ_SERVER_BINARY: "),
+        (("up", "--sandbox"), {"MOTIONQ_SERVER_BINARY": "no-such-program"}, 2, "MOTIONQ_SERVER_BINARY: "),
         (("up", "--sandbox"), {"MOTIONQ_SUBMIT_RAET": "1/1s"}, 2, "MOTIONQ_SUBMIT_RAET is no setting of motionq: did"),
         (("up", "--sandbox"), {"REDIS_URL": "redis://127.0.0.1:1/0"}, 5, "the queue's server can't be reached: "),
     ],

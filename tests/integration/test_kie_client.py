@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,7 @@ class Vendor:
     hang_up_early: bool = False
     calls: list[Call] = field(default_factory=list)
     digests: list[str] = field(default_factory=list)
+    clients: list[KieClient] = field(default_factory=list)  # to be closed with it
 
 
 def says(code: int, msg: str = "success", **more: object) -> dict[str, object]:
@@ -81,6 +83,7 @@ def stored(size: int, **changes: object) -> dict[str, object]:
 def serving(vendor: Vendor) -> Iterator[Vendor]:
     class Handler(BaseHTTPRequestHandler):
         timeout = 10
+        protocol_version = "HTTP/1.1"
 
         def take(self) -> None:
             if vendor.hang_up_early:
@@ -116,6 +119,8 @@ def serving(vendor: Vendor) -> Iterator[Vendor]:
         try:
             yield vendor
         finally:
+            for opened in vendor.clients:
+                opened.close()
             server.shutdown()
             thread.join()
 
@@ -128,7 +133,8 @@ def vendor() -> Iterator[Vendor]:
 
 def client(vendor: Vendor, **changes: float) -> KieClient:
     times = {"connect_timeout": 5.0, "read_timeout": 5.0, **changes}
-    return KieClient(KieAccount(vendor.url, vendor.url + "/up", SecretStr("sk-17"), **times))
+    vendor.clients.append(KieClient(KieAccount(vendor.url, vendor.url + "/up", SecretStr("sk-17"), **times)))
+    return vendor.clients[-1]
 
 
 def upload(vendor: Vendor, source: object, size: int, progress: Callable[[int], None] | None = None) -> UploadedFile:
@@ -168,12 +174,25 @@ def test_an_upload_is_the_form_that_the_vendor_expects(vendor: Vendor, tmp_path:
 
 
 def test_a_file_object_is_uploaded_with_progress(vendor: Vendor) -> None:
-    """Progress grows to the file's size, counting the file's bytes alone."""
+    """Progress grows in small steps to the file's size, counting the file's bytes alone; the file stays open."""
     content = b"x" * 200_000
     vendor.answer = stored(len(content))
     seen: list[int] = []
-    upload(vendor, io.BytesIO(content), len(content), seen.append)
-    assert seen == [0, 65536, 131072, 196608, 200000, 200000]
+    with io.BytesIO(content) as file:
+        upload(vendor, file, len(content), seen.append)
+        assert not file.closed
+    assert (seen[0], seen[-1]) == (pytest.approx(16384, abs=1024), 200_000)
+    assert all(0 <= later - earlier <= 16384 for earlier, later in pairwise(seen))
+    assert vendor.digests == [hashlib.sha256(vendor.calls[0].body).hexdigest()]
+
+
+def test_a_file_object_is_sent_from_where_it_stands_and_no_further(vendor: Vendor) -> None:
+    """`size` bytes from the current position, though the file is longer."""
+    vendor.answer = stored(3)
+    file = io.BytesIO(b"0123456789")
+    file.seek(2)
+    upload(vendor, file, 3)
+    assert b"\r\n\r\n234\r\n--" in vendor.calls[0].body
 
 
 def test_memory_stays_flat_during_an_upload(vendor: Vendor, tmp_path: Path) -> None:
@@ -247,19 +266,23 @@ def test_an_upload_that_the_vendor_stops_listening_to(vendor: Vendor) -> None:
     assert vendor.calls == []
 
 
-def test_the_caller_can_end_an_upload(vendor: Vendor) -> None:
-    """An exception of `progress` (the claim was lost) reaches the caller as it is."""
+class ClaimLost(Exception):
+    """What a caller may raise."""
 
-    class ClaimLost(Exception):
-        pass
+
+@pytest.mark.parametrize("own", [ClaimLost(), OSError(5, "disk"), TimeoutError(), BrokenPipeError(), Unavailable()])
+def test_the_caller_can_end_an_upload(vendor: Vendor, own: Exception) -> None:
+    """An exception of `progress` (the claim was lost) reaches the caller as it is, also one that a network has too."""
 
     def progress(sent: int) -> None:
         if sent:
-            raise ClaimLost
+            raise own
 
     vendor.answer = stored(200_000)
-    with pytest.raises(ClaimLost):
+    with pytest.raises(type(own)) as caught:
         upload(vendor, io.BytesIO(bytes(200_000)), 200_000, progress)
+    assert caught.value is own
+    assert (own.__cause__, own.__context__) == (None, None)
 
 
 @pytest.mark.parametrize(
@@ -344,16 +367,3 @@ def test_an_unreachable_vendor_is_unavailable(vendor: Vendor) -> None:
     for call in (gone.credits, lambda: gone.read(TASK), lambda: gone.download_url("https://x.example")):
         with pytest.raises(Unavailable):
             call()
-
-
-def test_a_client_serves_many_threads(vendor: Vendor) -> None:
-    """Eight threads share one client; nothing is mixed up or lost."""
-    vendor.answer = says(200, data=7)
-    shared, balances = client(vendor), []
-    threads = [threading.Thread(target=lambda: balances.append(shared.credits())) for _ in range(8)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    shared.close()
-    assert balances == [7.0] * 8

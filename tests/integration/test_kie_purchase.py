@@ -1,20 +1,15 @@
 """createTask on the wire: one POST on one fresh connection, and the truth about what may have been bought.
 
-The servers here are raw sockets that misbehave in one exact way each and keep every request they got.
+The servers here are raw sockets that misbehave in one exact way each (`support/wire.py`).
 """
 
 from __future__ import annotations
 
 import json
-import shutil
 import socket
 import ssl
-import struct
-import subprocess
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, closing, suppress
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -23,98 +18,17 @@ from pydantic import SecretStr
 from motionq_worker.kie.account import USER_AGENT, KieAccount
 from motionq_worker.kie.client import KieClient
 from motionq_worker.kie.errors import NotSent, Refusal, Refused, Unknown
+from support.wire import Behaviour, Start, drip, http, localhost_tls, relay, reset, says, servers, use_proxy
 
 TASK = "0123456789abcdef0123456789abcdef"
 MADE = json.dumps({"code": 200, "msg": "success", "data": {"taskId": TASK, "recordId": TASK}}).encode()
 BODY = {"model": "m", "input": {"prompt": "踊れ", "input_urls": ["https://f.example/a?x=1"]}}
 
-Behaviour = Callable[[socket.socket], None]
-
-
-def http(body: bytes, status: str = "200 OK", *headers: str) -> bytes:
-    lines = [f"HTTP/1.1 {status}", f"Content-Length: {len(body)}", *headers, "", ""]
-    return "\r\n".join(lines).encode() + body
-
-
-def read_request(conn: socket.socket) -> bytes:
-    """One whole request, or what came of it."""
-    data = b""
-    while b"\r\n\r\n" not in data:
-        if not (more := conn.recv(65536)):
-            return data
-        data += more
-    head, _, body = data.partition(b"\r\n\r\n")
-    length = next(
-        (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0
-    )
-    while len(body) < length and (more := conn.recv(65536)):
-        body += more
-    return head + b"\r\n\r\n" + body
-
-
-class Server:
-    """Listens on a free port; each connection gets `behaviour`, after its request was read if the server `reads`."""
-
-    def __init__(
-        self, behaviour: Behaviour, *, reads: bool = True, host: str = "127.0.0.1", tls: ssl.SSLContext | None = None
-    ) -> None:
-        self.behaviour, self.reads, self.tls = behaviour, reads, tls
-        self.requests: list[bytes] = []
-        self.connections = 0
-        self.released = threading.Event()  # what a hanging behaviour waits for
-        self.served = threading.Semaphore(0)  # one for each connection that is over
-        family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self._listener = socket.create_server((host, 0), family=family)
-        self.port = self._listener.getsockname()[1]
-        self._threads = [threading.Thread(target=self._accept)]
-        self._threads[0].start()
-
-    def _accept(self) -> None:
-        with suppress(OSError):
-            while True:
-                conn, _ = self._listener.accept()
-                self.connections += 1
-                thread = threading.Thread(target=self._serve, args=(conn,))
-                self._threads.append(thread)
-                thread.start()
-
-    def _serve(self, raw: socket.socket) -> None:
-        with closing(raw), suppress(OSError):
-            raw.settimeout(10)
-            conn = self.tls.wrap_socket(raw, server_side=True) if self.tls else raw
-            with closing(conn):
-                if self.reads:
-                    self.requests.append(read_request(conn))
-                self.behaviour(conn)
-        self.served.release()
-
-    def close(self) -> None:
-        self.released.set()
-        with suppress(OSError):
-            self._listener.shutdown(socket.SHUT_RDWR)
-        self._listener.close()
-        for thread in list(self._threads):
-            thread.join(10)
-            assert not thread.is_alive()
-
-    @property
-    def url(self) -> str:
-        return f"http://127.0.0.1:{self.port}"
-
-
-Start = Callable[..., Server]
-
 
 @pytest.fixture
 def start() -> Iterator[Start]:
     """Start servers that end with the test."""
-    with ExitStack() as stack:
-
-        def start_one(behaviour: Behaviour, **options: object) -> Server:
-            server = Server(behaviour, **options)  # type: ignore[arg-type]
-            stack.callback(server.close)
-            return server
-
+    with servers() as start_one:
         yield start_one
 
 
@@ -125,15 +39,6 @@ def client(url: str, *, connect_timeout: float = 5.0, read_timeout: float = 5.0)
 def buy(url: str, **timeouts: float) -> str:
     with client(url, **timeouts).open_purchase_connection() as connection:
         return connection.create_task(BODY)
-
-
-def says(answer: bytes) -> Behaviour:
-    return lambda conn: conn.sendall(answer)
-
-
-def reset(conn: socket.socket) -> None:
-    """Close with RST instead of FIN."""
-    conn.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
 
 
 # ---- the good way ----
@@ -316,18 +221,6 @@ def test_redirects_are_never_followed(start: Start, status: str) -> None:
 # ---- time ----
 
 
-def drip(prefix: bytes, filler: bytes) -> Behaviour:
-    """Send a byte every 50 ms for ever."""
-
-    def behave(conn: socket.socket) -> None:
-        conn.sendall(prefix)
-        pause = threading.Event()
-        while not pause.wait(0.05):
-            conn.sendall(filler)
-
-    return behave
-
-
 @pytest.mark.parametrize(
     "behaviour",
     [
@@ -419,16 +312,7 @@ def test_a_connection_that_was_closed_is_not_sent(start: Start) -> None:
 @pytest.fixture
 def certificate(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> ssl.SSLContext:
     """A server's TLS for the name "localhost", trusted by this process."""
-    if not (openssl := shutil.which("openssl")):
-        pytest.skip("openssl is not installed")
-    key, cert = tmp_path / "key.pem", tmp_path / "cert.pem"
-    command = [openssl, "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost"]
-    extension = ["-addext", "subjectAltName=DNS:localhost", "-keyout", str(key), "-out", str(cert)]
-    subprocess.run([*command, *extension], check=True, capture_output=True)
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(cert))
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.load_cert_chain(cert, key)
-    return context
+    return localhost_tls(tmp_path, monkeypatch)
 
 
 def test_a_purchase_over_tls(start: Start, certificate: ssl.SSLContext) -> None:
@@ -467,33 +351,6 @@ def test_a_wrong_certificate_is_not_sent(
         client(f"https://{'127.0.0.1' if trusted else 'localhost'}:{server.port}").open_purchase_connection()
     assert server.served.acquire(timeout=10)
     assert server.requests == []
-
-
-def relay(target: int) -> Behaviour:
-    """A CONNECT proxy, after the request for a way through was read."""
-
-    def pump(source: socket.socket, sink: socket.socket) -> None:
-        with suppress(OSError):
-            while data := source.recv(65536):
-                sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
-
-    def behave(conn: socket.socket) -> None:
-        with socket.create_connection(("127.0.0.1", target), 10) as upstream:
-            conn.sendall(b"HTTP/1.1 200 Connection established\r\n\r\n")
-            back = threading.Thread(target=pump, args=(upstream, conn))
-            back.start()
-            pump(conn, upstream)
-            back.join(10)
-
-    return behave
-
-
-def use_proxy(monkeypatch: pytest.MonkeyPatch, url: str) -> None:
-    for name in ("no_proxy", "NO_PROXY", "HTTPS_PROXY", "HTTP_PROXY", "ALL_PROXY"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("https_proxy", url)
-    monkeypatch.setenv("http_proxy", url)
 
 
 def test_a_purchase_through_a_proxy(start: Start, certificate: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:

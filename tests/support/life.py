@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import secrets
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -158,15 +158,12 @@ class Life:
 
     def everything(self) -> dict[str, Any]:
         """Every key of the namespace: its value and its end (ms since the epoch, -1: none)."""
-        names = sorted(self.redis.keys(f"{self.keys.namespace}:*"))
-        read = self.redis.pipeline()
-        for name in names:
-            read.type(name)
-            read.pexpiretime(name)
-        kinds = read.execute()
-        for name, kind in zip(names, kinds[::2], strict=True):
-            _READ[kind](read, name)
-        return dict(zip(names, zip(read.execute(), kinds[1::2], strict=True), strict=True))
+        rows = self.redis.eval(_EVERYTHING, 0, f"{self.keys.namespace}:*")
+        return {name: (value, end) for name, value, end in rows}
+
+    def record_fields(self, job_id: str) -> dict[str, str]:
+        """The hash of a job as it is."""
+        return dict(self.redis.hgetall(self.keys.job(job_id)))
 
     def clean(self) -> None:
         """Drops the namespace: the server is shared."""
@@ -174,12 +171,20 @@ class Life:
             self.redis.delete(*names)
 
 
-_READ: Mapping[str, Callable[[Any, str], object]] = {
-    "hash": lambda pipe, name: pipe.hgetall(name),
-    "zset": lambda pipe, name: pipe.zrange(name, 0, -1, withscores=True),
-    "list": lambda pipe, name: pipe.lrange(name, 0, -1),
-    "string": lambda pipe, name: pipe.get(name),
+# One call: a picture in which nothing can have moved between two keys.
+_EVERYTHING = """
+local read = {
+  hash = function(k) return redis.call('HGETALL', k) end,
+  zset = function(k) return redis.call('ZRANGE', k, 0, -1, 'WITHSCORES') end,
+  list = function(k) return redis.call('LRANGE', k, 0, -1) end,
+  string = function(k) return redis.call('GET', k) end,
 }
+local found = {}
+for _, name in ipairs(redis.call('KEYS', ARGV[1])) do
+  found[#found + 1] = {name, read[redis.call('TYPE', name).ok](name), redis.call('PEXPIRETIME', name)}
+end
+return found
+"""
 
 
 def known_move(name: str | Move) -> Move:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 from functools import cached_property
-from typing import Any
 
-from redis import Redis
-
+from motionq.contract.connection import connect
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings
 from motionq.contract.store import JobStore
@@ -80,11 +78,3 @@ class Services:
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
         self.store.redis.close()
-
-
-def connect(settings: Settings) -> Redis:
-    """The queue's server; connects on first use."""
-    options: dict[str, Any] = {"decode_responses": True, "socket_timeout": settings.read_timeout}
-    return Redis.from_url(
-        settings.server(), socket_connect_timeout=settings.connect_timeout, health_check_interval=30, **options
-    )

@@ -71,15 +71,17 @@ class Move:
     """One allowed move.
 
     `to` maps each state it may start from to where it leads. With a purchase's fence, `books` maps the purchase's
-    status to its new one (a status not named refuses), the job moves only if the purchase is its newest one, and a
-    purchase of another job state is still booked. `other_server` replaces `to` when the server is not the one under
-    which the job was armed: what the record says may then be older than what was done.
+    status to its new one (a status not named refuses), and the job moves only if the purchase is its newest one. What
+    is known for sure of a purchase (`books_late`) is booked also where the job does not move. `other_server` replaces
+    `to` when the server is not the one under which the job was armed: what the record says may then be older than what
+    was done, so nothing is closed and no slot comes back.
     """
 
     name: str
     to: Mapping[State, State]
     fence: Fence = Fence.NONE
     books: Mapping[Purchase, Purchase] = field(default_factory=dict)
+    books_late: bool = False
     other_server: Mapping[State, State] | None = None
     has_task: bool | None = None  # True: only with a task ID; False: only without
     frees_slot: bool = False
@@ -93,6 +95,7 @@ class Move:
             "to": dict(self.to),
             "fence": self.fence,
             "books": dict(self.books),
+            "books_late": self.books_late,
             "frees_slot": self.frees_slot,
             "ends_transfer": self.ends_transfer,
             "rate_slot": self.rate_slot,
@@ -139,7 +142,7 @@ SEND = Move(
     books={P.OPEN: P.OPEN},
     other_server={S.ARMED: S.SUBMIT_UNKNOWN},
 )
-UNCONNECTED = Move(  # nothing was sent and nothing will be; the gate decides again
+UNCONNECTED = Move(  # nothing was sent yet; once another execution has the right to send, this one knows nothing
     name="unconnected",
     fence=Fence.NONCE,
     to={S.ARMED: S.READY},
@@ -161,6 +164,7 @@ NOT_SENT = Move(  # the winner of `send` did not send after all
     fence=Fence.NONCE,
     to=_closing(S.READY),
     books={P.OPEN: P.NOT_SENT},
+    books_late=True,
     has_task=False,
     frees_slot=True,
     rate_slot="free",
@@ -170,6 +174,7 @@ REFUSED_AGAIN = Move(
     fence=Fence.NONCE,
     to=_closing(S.READY),
     books={P.OPEN: P.REFUSED},
+    books_late=True,
     has_task=False,
     frees_slot=True,
     rate_slot="answered",
@@ -179,6 +184,7 @@ REFUSED_LATER = Move(  # the vendor's own trouble: the files are looked at again
     fence=Fence.NONCE,
     to=_closing(S.QUEUED),
     books={P.OPEN: P.REFUSED},
+    books_late=True,
     has_task=False,
     frees_slot=True,
     rate_slot="answered",
@@ -188,6 +194,7 @@ REFUSED = Move(
     fence=Fence.NONCE,
     to=_closing(S.FAILED),
     books={P.OPEN: P.REFUSED},
+    books_late=True,
     has_task=False,
     frees_slot=True,
     rate_slot="answered",
@@ -205,6 +212,7 @@ RECORD_TASK = Move(
     fence=Fence.NONCE,
     to={**dict.fromkeys((*_CLOSABLE, S.FAILED), S.RUNNING), S.CANCELLED: S.CANCELLING},
     books={**{status: status for status in P}, P.NOT_SENT: P.STRAY, P.REFUSED: P.STRAY},
+    books_late=True,
     rate_slot="answered",
 )
 
@@ -248,9 +256,10 @@ STILL_RUNNING = Move(
     fence=Fence.TASK,
     to=_stay(S.RUNNING, S.CANCELLING),
     books={P.OPEN: P.OPEN},
+    books_late=True,
     has_task=True,
 )
-_VERDICT: dict[str, object] = {"fence": Fence.TASK, "has_task": True, "frees_slot": True}
+_VERDICT: dict[str, object] = {"fence": Fence.TASK, "has_task": True, "frees_slot": True, "books_late": True}
 PAID = Move(
     name="paid",
     to={

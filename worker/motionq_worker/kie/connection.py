@@ -1,8 +1,9 @@
 """The connection on which a purchase is made: fresh, opened beforehand, used once.
 
-Why not an HTTP library, as for all that is free (`session.py`): a library may reconnect, follow a 307, or repeat a request on a connection that went stale,
-and each of these buys twice. Here a socket is opened, one request is written to it, one answer is read. Python's
-`http.client` only parses that answer. Every wait ends at a deadline, also when a server sends byte by byte.
+Why not an HTTP library, as for all that is free (`session.py`): a library may reconnect, follow a 307, or repeat a
+request on a connection that went stale, and each of these buys twice. Here a socket is opened, one request is written
+to it, one answer is read. Python's `http.client` only parses that answer. Every wait ends at a deadline, also when a
+server sends byte by byte.
 
 What a deadline can't bound is the look-up of a name: the system's resolver has its own patience.
 """

@@ -84,6 +84,14 @@ class _Adapter(HTTPAdapter):
     def cert_verify(self, conn: object, url: object, verify: object, cert: object) -> None:
         """Nothing to add: the context verifies, and holds its certificates."""
 
+    def close(self) -> None:
+        """Close the idle connections now. Dropping the pools, as requests does, leaves that to the garbage collector."""
+        for manager in (self.poolmanager, *self.proxy_manager.values()):
+            for key in manager.pools.keys():
+                if pool := manager.pools.get(key):
+                    pool.close()
+        super().close()
+
 
 def _read(response: requests.Response, limit: int, deadline: float) -> Answer:
     """The answer as far as it came; never raises. Compressed bodies, which nobody asked for, stay as they are."""

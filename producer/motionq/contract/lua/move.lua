@@ -30,7 +30,7 @@ if elsewhere then  -- possibly sent: nothing is closed and no slot comes back
   target = m.other_server[job.state]
   status = p and p.status
 end
-if not target and not p then return {'fenced', job.state} end
+if not target and not m.books_late then return {'fenced', job.state} end
 
 if m.name == 'record_task' then
   local owner = a.id .. ':' .. a.nonce
@@ -42,12 +42,11 @@ if m.name == 'record_task' then
   if job.nonce == a.nonce then set(job, 'task_id', a.task) end
 end
 if p then
-  local closes = status ~= p.status
-  if closes then p.closed_at = NOW end
+  if status ~= p.status then p.closed_at = NOW end
   p.status = status
   for field, value in pairs(a.purchase or {}) do p[field] = value end
   local member = a.id .. ':' .. a.nonce
-  if m.frees_slot and not elsewhere and (target or closes) then redis.call('ZREM', K.slots, member) end
+  if m.frees_slot and not elsewhere then redis.call('ZREM', K.slots, member) end
   if m.rate_slot == 'free' and not elsewhere then redis.call('ZREM', K.rate, member) end
   if m.rate_slot == 'answered' then redis.call('ZADD', K.rate, 'XX', NOW + C.rate_window, member) end
 end
