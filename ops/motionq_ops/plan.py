@@ -72,8 +72,7 @@ def sandbox_command(plan: Plan, port: int) -> Command:
 
 def worker_command(plan: Plan, name: str, redis_url: str, sandbox_url: str | None) -> Command:
     """A worker; pool, concurrency and queues are in the app's own configuration."""
-    # Without mingle and gossip, which motionq has no use for: mingle alone delays the start by a second.
-    argv = (*_celery(), "worker", "-n", f"{name}@%h", "--without-mingle", "--without-gossip")
+    argv = (*_celery(), "worker", "-n", f"{name}@%h")
     environment = _app_environment(plan, redis_url)
     if sandbox_url is None:
         environment |= {k: v for k, v in plan.environment.items() if _of_vendor(k)}

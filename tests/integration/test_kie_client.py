@@ -112,7 +112,11 @@ def serving(vendor: Vendor) -> Iterator[Vendor]:
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+    class Server(ThreadingHTTPServer):
+        def handle_error(self, *_: object) -> None:
+            """Clients hang up in some tests: nothing to print."""
+
+    with Server(("127.0.0.1", 0), Handler) as server:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
         thread.start()
         vendor.url = f"http://127.0.0.1:{server.server_port}"

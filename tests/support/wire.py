@@ -33,9 +33,10 @@ def read_request(conn: socket.socket) -> bytes:
     length = next(
         (int(line.split(b":")[1]) for line in head.split(b"\r\n") if line.lower().startswith(b"content-length")), 0
     )
-    while len(body) < length and (more := conn.recv(65536)):
-        body += more
-    return head + b"\r\n\r\n" + body
+    whole = bytearray(body)
+    while len(whole) < length and (more := conn.recv(65536)):
+        whole += more
+    return head + b"\r\n\r\n" + whole
 
 
 class Server:

@@ -5,19 +5,20 @@ The facts behind the settings were measured; see docs/decisions/0002.
 
 from __future__ import annotations
 
+import os
 import sys
 import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_init, setup_logging, worker_shutdown
+from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, worker_shutdown
 from kombu.entity import Queue
 
 from motionq.broker import broker_options, broker_url
 from motionq.contract.errors import MotionQueueError
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings, load
-from motionq_worker import observability
+from motionq_worker import flower_config, observability
 from motionq_worker.clock import ClockStep
 from motionq_worker.services import Services
 from motionq_worker.settings import load_worker
@@ -72,6 +73,7 @@ def make_app(settings: Settings) -> MotionqCelery:
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
         worker_pool="threads",
+        worker_consumer="motionq_worker.consumer:QuietConsumer",
         worker_concurrency=settings.concurrency,
         worker_prefetch_multiplier=1,
         worker_send_task_events=True,
@@ -95,7 +97,13 @@ def make_app(settings: Settings) -> MotionqCelery:
     return made
 
 
-app = _or_one_line(lambda: make_app(load(dotenv=True)))
+def _from_environment() -> MotionqCelery:
+    settings = load(dotenv=True)
+    flower_config.prepare(sys.argv, os.environ, settings.data_dir)
+    return make_app(settings)
+
+
+app = _or_one_line(_from_environment)
 
 
 @setup_logging.connect
@@ -104,13 +112,17 @@ def _logging(**_: Any) -> None:
 
 
 @celeryd_init.connect
-def _refuse_wrong_workers(options: dict[str, Any] | None = None, **_: Any) -> None:
-    """Only the threads pool runs motionq's steps as they were built, and only with an account."""
-    pool = (options or {}).get("pool")
-    if pool is not None and "thread" not in str(pool):
-        print(f"motionq: the pool {pool!s} is not supported: leave out --pool (it is threads)", file=sys.stderr)
-        raise SystemExit(2)
+def _refuse_workers_without_an_account(**_: Any) -> None:
     _or_one_line(load_worker)
+
+
+@celeryd_after_setup.connect
+def _refuse_other_pools(instance: Any = None, **_: Any) -> None:
+    """Only the threads pool runs motionq's steps as they were built: one event loop and one clock per process."""
+    pool = str(instance.pool_cls)
+    if "thread" not in pool:
+        print("motionq: only the threads pool is supported: leave out --pool", file=sys.stderr)
+        raise SystemExit(2)
 
 
 @worker_shutdown.connect

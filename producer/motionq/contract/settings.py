@@ -12,6 +12,7 @@ import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
 
 from dotenv import dotenv_values
 from pydantic import (
@@ -110,6 +111,14 @@ def _read_secret(name: str, path: str) -> str:
         raise InvalidSettings(f"{name}_FILE: can't read the file it names: {error.strerror}") from None
 
 
+def _check_port(url: str) -> None:
+    """Nothing of the address is shown: it may hold a password."""
+    try:
+        _ = urlsplit(url).port
+    except ValueError:
+        raise ValueError("its port is not a number") from None
+
+
 def names_of(alias: object) -> tuple[str, ...]:
     """The environment names of a field, the preferred one first."""
     if isinstance(alias, AliasChoices):
@@ -184,6 +193,8 @@ class Settings(BaseSettings):
     def _redis_address(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and not re.match(r"(rediss?|unix)://", value.get_secret_value()):
             raise ValueError("must begin with redis://, rediss:// or unix://")
+        if value is not None:
+            _check_port(value.get_secret_value())
         return value
 
     @property

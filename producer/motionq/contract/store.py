@@ -145,7 +145,7 @@ class JobStore:
             pipe.zrange(self.keys.state(state), 0, offset + count - 1, desc=True, withscores=True)
         with reachable():
             rows = [row for answer in pipe.execute() for row in answer]
-        rows.sort(key=lambda row: (-row[1], row[0]))
+        rows.sort(key=lambda row: (row[1], row[0]), reverse=True)  # as the server orders jobs of the same millisecond
         return [job_id for job_id, _ in rows[offset : offset + count]]
 
     def by_task(self, task_id: str) -> str | None:

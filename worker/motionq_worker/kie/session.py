@@ -85,11 +85,10 @@ class _Adapter(HTTPAdapter):
         """Nothing to add: the context verifies, and holds its certificates."""
 
     def close(self) -> None:
-        """Close the idle connections now. Dropping the pools, as requests does, leaves that to the garbage collector."""
+        """Close the idle connections now; requests only drops their pools, for the garbage collector to close."""
         for manager in (self.poolmanager, *self.proxy_manager.values()):
-            for key in manager.pools.keys():
-                if pool := manager.pools.get(key):
-                    pool.close()
+            for pool in filter(None, map(manager.pools.get, manager.pools.keys())):
+                pool.close()
         super().close()
 
 

@@ -1,0 +1,323 @@
+"""The store on real servers: making jobs, claiming alarms, how long keys live, and a server that takes no more."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from support.life import FAILURE, SITUATIONS, SPEC, Life, life
+
+from motionq.contract.errors import JobNotFound, QueueUnavailable
+from motionq.contract.states import FINAL, RECORD_TASK, State
+from motionq.contract.store import Created, JobStore, NewJob
+from motionq_ops.redis_server import RedisServer, find_server_binary
+
+DAY = 86_400_000  # ms
+OTHER_SPEC = SPEC.model_copy(update={"prompt": "another"})
+
+pytestmark = pytest.mark.redis_server
+
+
+@pytest.fixture
+def lived(redis_url: str, namespace: str) -> Iterator[Life]:
+    """Jobs in a namespace of their own."""
+    with life(redis_url, namespace) as jobs:
+        yield jobs
+
+
+@pytest.fixture
+def full(server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Life]:
+    """A server of this test's own, which it may fill up."""
+    kind = request.node.callspec.params["server"]
+    binary = find_server_binary() if kind == "valkey" else Path(str(shutil.which("redis-server")))
+    with RedisServer(tmp_path / "own", binary=binary) as mine, life(mine.url, "motionq") as jobs:
+        yield jobs
+        jobs.redis.config_set("maxmemory", 0)
+
+
+def _new(job_id: str, **given: object) -> NewJob:
+    return NewJob(**({"id": job_id, "spec": SPEC, "labels": {}} | given))  # type: ignore[arg-type]
+
+
+# -- create -------------------------------------------------------------------------------------------------------
+
+
+def test_the_same_id_makes_one_job(lived: Life) -> None:
+    """A repeated call, as redis-py makes them, answers `exists` and changes nothing, even in the same pipeline."""
+    job = _new("j1", labels={"a": "b"}, priority="high", tenant="t", deadline=9_999_999_999_999)
+    assert lived.store.create([job, job]) == [Created("created", "j1"), Created("exists", "j1")]
+    before = lived.everything()
+
+    assert lived.store.create([job]) == [Created("exists", "j1")]
+
+    assert lived.everything() == before
+    record = lived.store.get("j1")
+    assert (record.state, record.labels, record.priority, record.tenant) == (State.QUEUED, {"a": "b"}, "high", "t")
+    assert (record.deadline, record.spec) == (9_999_999_999_999, SPEC)
+    assert record.created_at == record.updated_at == record.since
+    assert [(e.state, e.step) for e in lived.store.events("j1")] == [("queued", "submitted")]
+
+
+def test_the_same_key_and_request_give_the_same_job(lived: Life) -> None:
+    """A second request under a tenant's idempotency key is answered with the first job, whatever ID it came with."""
+    lived.create("j1", idempotency_key="order-17")
+    before = lived.everything()
+
+    assert lived.create("j2", idempotency_key="order-17") == Created("exists", "j1")
+    assert lived.store.owners([_new("j3", idempotency_key="order-17")]) == [Created("exists", "j1")]
+    assert lived.everything() == before
+
+
+def test_the_same_key_with_another_request_is_a_conflict(lived: Life) -> None:
+    """The conflict names the job that has the key; nothing at all is written for the second request."""
+    lived.create("j1", idempotency_key="order-17")
+    before = lived.everything()
+
+    assert lived.create("j2", idempotency_key="order-17", spec=OTHER_SPEC) == Created("conflict", "j1")
+    assert lived.store.owners([_new("j2", idempotency_key="order-17", spec=OTHER_SPEC)]) == [Created("conflict", "j1")]
+    assert lived.everything() == before
+
+
+def test_a_key_belongs_to_its_tenant(lived: Life) -> None:
+    """Two tenants may use the same key; a tenant's name can't be chosen so that the two run into each other."""
+    outcomes = [
+        lived.create(job_id, tenant=tenant, idempotency_key=key).outcome
+        for job_id, tenant, key in (("j1", "a", "b c"), ("j2", "a b", "c"), ("j3", "b", "b c"), ("j4", "a", "c"))
+    ]
+    assert outcomes == ["created"] * 4
+
+
+@pytest.mark.parametrize("job_id", ["01arz3ndektsv4rrffq69g5fav", "job-17", "a:b"])
+def test_a_key_is_found_again_whatever_the_id_looks_like(lived: Life, job_id: str) -> None:
+    """The key's entry is read back also when the ID has other characters than letters and digits."""
+    lived.create(job_id, idempotency_key="k")
+
+    assert lived.create("other", idempotency_key="k") == Created("exists", job_id)
+
+
+def test_a_key_whose_record_is_gone_is_free(lived: Life) -> None:
+    """A key that outlived its record makes a new job instead of pointing at nothing."""
+    lived.create("j1", idempotency_key="k")
+    lived.redis.delete(lived.keys.job("j1"))
+
+    assert lived.create("j2", idempotency_key="k", spec=OTHER_SPEC) == Created("created", "j2")
+
+
+# -- reading ------------------------------------------------------------------------------------------------------
+
+
+def test_reading_finds_jobs_by_id_state_and_task(lived: Life) -> None:
+    """`get_many` keeps the order and leaves out what does not exist; `newest` goes backwards page by page."""
+    ids = [f"j{n:02}" for n in range(7)]
+    for job_id in ids:
+        lived.create(job_id)
+    lived.move("cancel_unbought", "j03")
+
+    assert [r.id for r in lived.store.get_many(["j05", "nobody", "j01"])] == ["j05", "j01"]
+    found = [r.id for r in lived.store.newest((State.QUEUED,), batch=2)]
+    assert sorted(found) == [i for i in ids if i != "j03"]
+    assert sorted(r.id for r in lived.store.newest(batch=3)) == ids
+    assert {s: n for s, n in lived.store.counts().items() if n} == {State.QUEUED: 6, State.CANCELLED: 1}
+    assert lived.store.by_task("nothing") is None
+    with pytest.raises(JobNotFound, match=r"^no job nobody$"):
+        lived.store.get("nobody")
+
+
+def test_a_move_of_a_job_that_does_not_exist_makes_none(lived: Life) -> None:
+    """A write for an unknown job is answered `missing` and leaves no key behind."""
+    assert lived.store.move(RECORD_TASK, "nobody", nonce="n", task="T").outcome == "missing"
+    assert lived.everything() == {}
+
+
+def test_history_keeps_the_last_fifty_events(lived: Life) -> None:
+    """Events are in order, oldest first, and the list never grows past 50."""
+    lived.reach("uploading", "j1")
+    for n in range(60):
+        assert lived.move("renew", "j1", event={"step": "upload", "worker": "w", "note": f"{n} MB"}).ok
+
+    events = lived.store.events("j1")
+    assert [e.note for e in events] == [f"{n} MB" for n in range(10, 60)]
+    assert {(e.state, e.step, e.worker) for e in events} == {("uploading", "upload", "w")}
+    assert list(events) == sorted(events, key=lambda e: e.at)
+
+
+# -- claims -------------------------------------------------------------------------------------------------------
+
+
+def test_claims_are_bounded_by_room_and_moved_to_the_end_of_the_lease(lived: Life) -> None:
+    """As many alarms as there is room for are given out, each once; it comes back when its lease ends."""
+    for n in range(5):
+        lived.create(f"j{n}")
+
+    first = lived.store.claim("upload", room=2, lease=20)
+    second = lived.store.claim("upload", room=9, lease=20)
+
+    assert (len(first), len(second)) == (2, 3)
+    assert {c.job_id for c in first + second} == {f"j{n}" for n in range(5)}
+    assert lived.store.claim("upload", room=9, lease=20) == []
+    left = lived.redis.zscore(lived.keys.due("upload"), "j0") - lived.store.now()
+    assert 15_000 < left <= 20_000
+    lived.time_passes()
+    again = lived.store.claim("upload", room=1, lease=20)[0]
+    assert again.n == 2
+    assert again.message_id == f"{again.job_id}.upload.2"
+    assert lived.store.claim("upload", room=0, lease=20) == []
+
+
+def test_claims_come_in_the_order_of_their_alarms(lived: Life) -> None:
+    """What is due longest goes first, and what is not due yet stays."""
+    for job_id, alarm in {"late": 300, "first": 100, "middle": 200}.items():
+        lived.create(job_id)
+        lived.redis.zadd(lived.keys.due("upload"), {job_id: alarm})
+    lived.create("tomorrow")
+    lived.redis.zadd(lived.keys.due("upload"), {"tomorrow": lived.store.now() + DAY})
+
+    assert [c.job_id for c in lived.store.claim("upload", room=9, lease=20)] == ["first", "middle", "late"]
+
+
+def test_an_alarm_without_a_record_is_dropped(lived: Life) -> None:
+    """A set that names a job nobody knows is cleaned, and no half a record is made of its claim."""
+    lived.create("j1")
+    lived.redis.zadd(lived.keys.due("upload"), {"ghost": 1})
+
+    assert [c.job_id for c in lived.store.claim("upload", room=9, lease=20)] == ["j1"]
+    assert lived.redis.zrange(lived.keys.due("upload"), 0, -1) == ["j1"]
+    assert not lived.redis.exists(lived.keys.job("ghost"))
+
+
+def test_claims_of_transfers_are_bounded_altogether(lived: Life) -> None:
+    """Uploads and deliveries share one number of places; a dead worker's place comes back with its lease."""
+    for n in range(4):
+        lived.create(f"j{n}")
+
+    assert len(lived.store.claim("upload", room=9, lease=20, transfers=3)) == 3
+    assert lived.store.claim("upload", room=9, lease=20, transfers=3) == []
+    assert lived.store.claim("deliver", room=9, lease=20, transfers=3) == []
+    lived.time_passes()
+    assert len(lived.store.claim("upload", room=9, lease=20, transfers=3)) == 3
+
+
+def test_claims_of_armed_jobs_reserve_a_rate_slot_each(lived: Life) -> None:
+    """No message is published only to wait: armed jobs beyond the rate stay, and sent ones need no slot for a look."""
+    for n in range(3):
+        lived.reach("submit_unknown", f"sent{n}")
+    lived.redis.delete(lived.keys.rate)
+    for n in range(4):
+        lived.reach("armed", f"j{n}")
+
+    claims = lived.store.claim("submit", room=20, lease=20, rate=2)
+
+    assert len([c for c in claims if c.job_id.startswith("j")]) == 2
+    assert len([c for c in claims if c.job_id.startswith("sent")]) == 3
+    assert lived.redis.zcard(lived.keys.rate) == 2
+
+
+def test_a_check_is_claimed_without_a_number(lived: Life) -> None:
+    """Checks are fenced by purchase and task: their claims leave the record alone, and its claim stays as it was."""
+    lived.reach("running", "j1")
+    before = lived.record_fields("j1")
+    lived.time_passes()
+
+    claim = lived.store.claim("check", room=9, lease=15)[0]
+
+    assert (claim.job_id, claim.n) == ("j1", 0)
+    assert lived.record_fields("j1") == before
+
+
+# -- how long keys live -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("situation", [s for s in SITUATIONS if s.partition(",")[0] in FINAL])
+def test_what_belongs_to_a_finished_job_expires_together(lived: Life, situation: str) -> None:
+    """Record, events, idempotency and task key end at one moment: after 30 days, or 60 while a purchase is open."""
+    record = lived.reach(situation, "j1", idempotency_key="k")
+    kept_open = situation.partition(", ")[2] in ("unknown", "silent")
+
+    keys = [lived.keys.job("j1"), lived.keys.events("j1"), lived.keys.idempotency("default", "k")]
+    keys += [lived.keys.task(p.task_id) for p in record.purchases if p.task_id]
+    ends = {lived.redis.pexpiretime(key) for key in keys}
+    assert len(ends) == 1
+    life_time = ends.pop() - lived.store.now()
+    days = 60 if kept_open else 30
+    assert days * DAY - 10_000 < life_time <= days * DAY
+    assert lived.redis.zscore(lived.keys.ended, "j1") - lived.store.now() == pytest.approx(life_time, abs=1000)
+
+
+@pytest.mark.parametrize("situation", ["failed, unknown", "failed, silent", "cancelled, unknown", "cancelled, silent"])
+def test_a_healed_job_expires_no_more(lived: Life, situation: str) -> None:
+    """A late task ID takes a finished job up again: nothing of it has an end any more."""
+    lived.reach(situation, "j1", idempotency_key="k")
+
+    assert lived.move("record_task", "j1").ok
+
+    keys = [lived.keys.job("j1"), lived.keys.events("j1"), lived.keys.idempotency("default", "k")]
+    keys.append(lived.keys.task(lived.store.get("j1").task_id))
+    assert [lived.redis.pttl(key) for key in keys] == [-1] * 4
+    assert lived.redis.zcard(lived.keys.ended) == 0
+
+
+def test_a_task_bound_to_a_finished_job_ends_with_it(lived: Life) -> None:
+    """A stray task of a job that stays failed leaves no key behind that never expires."""
+    record = lived.reach("failed, refused", "j1")
+
+    assert lived.move("record_task", "j1", task="STRAY").outcome == "booked"
+
+    task, job = lived.keys.task("STRAY"), lived.keys.job("j1")
+    assert lived.redis.get(task) == f"j1:{record.nonce}"
+    assert lived.redis.pexpiretime(task) == lived.redis.pexpiretime(job) > 0
+
+
+def test_a_shorter_life_of_records_is_obeyed_unless_money_is_open(redis_url: str, lived: Life) -> None:
+    """MOTIONQ_JOB_TTL of an hour holds for a settled job, and an open purchase is remembered for 60 days all the same."""
+    lived.store = JobStore(lived.redis, lived.keys, job_ttl=3600.0)
+    lived.reach("failed, refused", "j1")
+    lived.reach("failed, unknown", "j2")
+
+    assert lived.redis.pttl(lived.keys.job("j1")) <= 3_600_000
+    assert lived.redis.pttl(lived.keys.job("j2")) > 59 * DAY
+
+
+def test_forgetting_drops_only_what_is_over(lived: Life) -> None:
+    """When a record's time is over, its places in the indexes go too; others stay."""
+    lived.reach("failed, unbought", "old")
+    lived.reach("failed, unbought", "young")
+    lived.redis.zadd(lived.keys.ended, {"old": 1})
+
+    assert lived.store.scripts.run("forget", {"limit": 10}) == 1
+
+    assert lived.redis.zrange(lived.keys.state("failed"), 0, -1) == ["young"]
+    assert [r.id for r in lived.store.get_many(["old", "young"])] == ["young"]
+
+
+# -- a server that takes no more ------------------------------------------------------------------------------------
+
+
+def test_a_full_server_takes_no_jobs_but_every_task_id(full: Life) -> None:
+    """At maxmemory a new job is refused in one sentence, half a job is never made, and a task ID is still recorded."""
+    full.reach("submitting", "j1")
+    full.redis.config_set("maxmemory", "1mb")
+    before = full.everything()
+
+    with pytest.raises(QueueUnavailable, match=r"is full \(maxmemory reached\) and takes no new jobs$"):
+        full.create("j2", idempotency_key="k")
+    assert full.everything() == before
+
+    assert full.move("record_task", "j1", task="T1", event={"step": "submit"}).ok
+    assert full.store.by_task("T1") == "j1"
+    assert full.move("paid", "j1", set={"verdict": FAILURE}).ok
+    assert full.move("delivered", "j1", claim=full.claim("deliver", "j1")).ok
+
+
+def test_a_server_that_refuses_writes_is_said_to_be_unavailable(full: Life) -> None:
+    """Too few replicas (as a full disk, or a demoted master) is QueueUnavailable, so that a task ID is tried again."""
+    full.reach("submitting", "j1")
+    full.redis.config_set("min-replicas-to-write", 1)
+
+    with pytest.raises(QueueUnavailable, match=r"takes no writes at this moment$"):
+        full.store.move(RECORD_TASK, "j1", nonce=full.store.get("j1").nonce, task="T1")
+
+    full.redis.config_set("min-replicas-to-write", 0)
+    assert full.move("record_task", "j1", task="T1").ok
+
