@@ -121,8 +121,6 @@ def test_a_thousand_waiting_jobs_delay_another_tenant_by_one_round_at_most(lived
     assert lived.gate.admit("w") == 5
 
     assert Counter(r.tenant for r in lived.store.get_many(_armed(lived))) == {"a": 1, "z": 1, "big": 3}
-    turn_of_others = int(lived.redis.get(lived.keys.turn)) - 5
-    assert turn_of_others == 5
     assert lived.redis.zrange(lived.keys.tenants, 0, -1) == ["big"]
 
 
@@ -149,7 +147,7 @@ def test_priority_then_age_inside_a_tenant(lived: Life) -> None:
     lift = {"high": HOUR, "norm": 0, "low0": -HOUR, "low1": -HOUR}
     assert [score for _, score in line] == [ages[name] - lift[name[:4]] for name, _ in line]
     assert lived.gate.admit("w") == 5
-    assert "low1" not in _armed(lived) or "low0" not in _armed(lived)
+    assert lived.redis.zrange(lived.keys.line("default"), 0, -1) == [line[-1][0]]
 
 
 def test_stale_uploads_are_made_again_before_anything_is_bought(lived: Life) -> None:

@@ -109,15 +109,16 @@ def test_a_key_whose_record_is_gone_is_free(lived: Life) -> None:
 
 
 def test_reading_finds_jobs_by_id_state_and_task(lived: Life) -> None:
-    """`get_many` keeps the order and leaves out what does not exist; `newest` goes backwards page by page."""
+    """`get_many` keeps the order and leaves out what does not exist; `newest` pages lose no job of the same moment."""
     ids = [f"j{n:02}" for n in range(7)]
     for job_id in ids:
         lived.create(job_id)
     lived.move("cancel_unbought", "j03")
+    lived.redis.zadd(lived.keys.state("queued"), {i: 5 if i < "j05" else 6 for i in ids if i != "j03"})
 
     assert [r.id for r in lived.store.get_many(["j05", "nobody", "j01"])] == ["j05", "j01"]
     found = [r.id for r in lived.store.newest((State.QUEUED,), batch=2)]
-    assert sorted(found) == [i for i in ids if i != "j03"]
+    assert found == ["j06", "j05", "j04", "j02", "j01", "j00"]
     assert sorted(r.id for r in lived.store.newest(batch=3)) == ids
     assert {s: n for s, n in lived.store.counts().items() if n} == {State.QUEUED: 6, State.CANCELLED: 1}
     assert lived.store.by_task("nothing") is None
@@ -320,4 +321,3 @@ def test_a_server_that_refuses_writes_is_said_to_be_unavailable(full: Life) -> N
 
     full.redis.config_set("min-replicas-to-write", 0)
     assert full.move("record_task", "j1", task="T1").ok
-

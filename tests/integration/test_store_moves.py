@@ -227,7 +227,9 @@ def test_a_verdict_needs_a_task(lived: Life) -> None:
 def test_a_transfer_counts_until_its_step_ends(lived: Life, situation: str) -> None:
     """A step that moves files holds its place among the transfers while it renews, and gives it back at its end."""
     job = lived.reach(situation, "job")
-    begin, end = ("begin_upload", "retry_upload") if job.state is State.UPLOADING else ("begin_deliver", "retry_deliver")
+    begin, end = (
+        ("begin_upload", "retry_upload") if job.state is State.UPLOADING else ("begin_deliver", "retry_deliver")
+    )
 
     assert lived.move(begin, job.id, alarm_in=20_000).ok
     assert lived.move("renew", job.id, alarm_in=60_000).ok

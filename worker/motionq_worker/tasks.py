@@ -23,6 +23,9 @@ from motionq_worker.services import Services
 _OPTIONS: dict[str, Any] = {"bind": True, "throws": (JobFailed,), "ignore_result": True, "max_retries": None}
 
 
+_UNREACHABLE = Later("the queue's server can't be reached; the alarm clock goes on when it is back")
+
+
 @shared_task(name=START_TASK, **_OPTIONS)
 def start(self: Task) -> str:
     """Wake the clock: there may be new jobs."""
@@ -57,7 +60,7 @@ def check(self: Task, job_ids: list[str]) -> dict[str, Any]:
             _wake(self)
         return said
     except (QueueUnavailable, RedisError):
-        raise _retry("the queue's server can't be reached; the alarms wake its jobs") from None
+        raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
 
 
 def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) -> str:
@@ -65,9 +68,9 @@ def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) ->
     try:
         return step(run, _services(task.app))
     except Later as later:
-        raise _retry(str(later)) from None
+        raise Retry(str(later), exc=later) from None
     except (QueueUnavailable, RedisError):
-        raise _retry("the queue's server can't be reached; the alarm wakes it") from None
+        raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
     except (Superseded, JobNotFound) as stopped:
         return f"stopped: {stopped}"
     finally:
@@ -83,10 +86,6 @@ def _wake(task: Task) -> None:
 def _execution(task: Task, job_id: str) -> Execution:
     _, step, n = task.request.id.rsplit(".", 2)
     return Execution(job_id=job_id, step=step, n=int(n), worker=task.request.hostname, token=secrets.token_hex(16))
-
-
-def _retry(reason: str) -> Retry:
-    return Retry(exc=None, message=reason)
 
 
 def _services(app: Celery) -> Services:
