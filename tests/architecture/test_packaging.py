@@ -52,7 +52,7 @@ def test_the_lock_agrees_with_pyproject() -> None:
 @pytest.mark.parametrize(
     ("old", "new", "sentence"),
     [
-        ('"requests>=2.32,<3"', '"requests>=2,<2.20"', "requests is locked at "),
+        ('"requests>=2.32.3,<3"', '"requests>=2,<2.20"', "requests is locked at "),
         ('"rich>=13.9,<16"', '"rich>=13.9,<16", "left-pad>=1"', "left-pad is asked for, but not locked"),
         ('    "structlog>=25.1",\n', "", "structlog is locked for the project, but no longer asked for"),
     ],

@@ -15,8 +15,8 @@ import pytest
 from motionq import Job, MotionQueue, Settings
 from motionq.contract.states import State
 from support import eventually
+from support.by_hand import buy, fail, refund, succeed
 from support.command import Command, Screen
-from support.life import buy, fail, refund, succeed
 
 MEDIA = Path(__file__).parents[1] / "media"
 PNG, MP4 = str(MEDIA / "astronaut.png"), str(MEDIA / "bigbuckbunny.mp4")

@@ -12,8 +12,8 @@ import pytest
 
 from motionq import MotionQueue, Settings
 from support import eventually
+from support.by_hand import fail, succeed
 from support.command import Command
-from support.life import fail, succeed
 
 MEDIA = Path(__file__).parents[1] / "media"
 PNG, MP4 = str(MEDIA / "astronaut.png"), str(MEDIA / "bigbuckbunny.mp4")

@@ -10,13 +10,13 @@ from pathlib import Path
 from threading import Barrier
 
 import pytest
-from support.life import SPEC, Life, life
 
 from motionq.contract.job import Failure
 from motionq.contract.states import ADMIT, EXPIRE, REFRESH, SEND, UPLOADED, Purchase, State
 from motionq.contract.store import NewJob
 from motionq_ops.redis_server import RedisServer, find_server_binary
 from motionq_worker.gate import SETTLE, close_for_restart, durable_after
+from support.life import SPEC, Life, life
 
 HOUR = 3_600_000  # ms
 

@@ -7,12 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from support.life import FAILURE, SITUATIONS, SPEC, Life, life
 
 from motionq.contract.errors import JobNotFound, QueueUnavailable
 from motionq.contract.states import FINAL, RECORD_TASK, State
 from motionq.contract.store import Created, JobStore, NewJob
 from motionq_ops.redis_server import RedisServer, find_server_binary
+from support.life import FAILURE, SITUATIONS, SPEC, Life, life
 
 DAY = 86_400_000  # ms
 OTHER_SPEC = SPEC.model_copy(update={"prompt": "another"})

@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
-from support.invariants import violations
-from support.life import CANCEL_BOUGHT, SITUATIONS, Life, life
 
 from motionq.contract.keys import STEPS
 from motionq.contract.record import Record
 from motionq.contract.states import HOMES, MOVES, Fence, Move, Purchase, State
+from support.invariants import violations
+from support.life import CANCEL_BOUGHT, SITUATIONS, Life, life
 
 ALL_MOVES = {**MOVES, CANCEL_BOUGHT.name: CANCEL_BOUGHT}
 _PURCHASE_FENCES = (Fence.NONCE, Fence.TASK)

@@ -102,14 +102,15 @@ class Watch:
 
     def __enter__(self) -> Self:
         self.exact = forget_peak(self._pid)
-        self.before = usage(self._pid)
+        self.before = self.after = usage(self._pid)
         self._thread.start()
         return self
 
     def __exit__(self, *_: object) -> None:
         self._stop.set()
         self._thread.join()
-        self.after = usage(self._pid)
+        with suppress(OSError):  # it is gone, which the block itself has noticed
+            self.after = usage(self._pid)
         if self.exact:
             self.peak = max(self.peak, self.after.peak)
 

@@ -190,4 +190,5 @@ def spec_from(fields: dict[str, Any]) -> JobSpec:
         if first["type"] == "extra_forbidden":
             raise InvalidJob(f"{name}: unknown field", field=name) from None
         reason = first["msg"]
-        raise InvalidJob(f"{name}: {reason[0].lower()}{reason[1:]}", field=name, value=str(first["input"])) from None
+        value = redact(str(first["input"]))  # it may be a signed address
+        raise InvalidJob(f"{name}: {reason[0].lower()}{reason[1:]}", field=name, value=value) from None

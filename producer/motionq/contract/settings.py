@@ -282,9 +282,19 @@ def _field_of(name: str) -> str:
 
 
 def _sentence(error: Any) -> str:
-    name = str(error["loc"][0]) if error["loc"] else "settings"
+    name = _given_name(str(error["loc"][0])) if error["loc"] else "settings"
     reason = error["msg"].removeprefix("Value error, ")
     return f"{name}: {reason[0].lower()}{reason[1:]}"
+
+
+def _given_name(name: str) -> str:
+    """The name under which the value came: of several names of a setting the one in the environment."""
+    aliases = next((a for a in map(names_of, _aliases()) if name in a), (name,))
+    return next((alias for alias in aliases if os.environ.get(alias)), name)
+
+
+def _aliases() -> list[object]:
+    return [field.validation_alias for field in Settings.model_fields.values()]
 
 
 def _foreign_broker(settings: Settings) -> list[str]:

@@ -1,0 +1,73 @@
+"""`motionq bench NAME`: the options of each benchmark."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated
+
+import typer
+
+from motionq.contract import settings
+from motionq.output import Code, note, say, say_json
+from motionq_ops.bench.report import report, table
+from motionq_ops.bench.upload import Load, bench
+from motionq_ops.stop import Stopped, stops_on_signals
+
+app = typer.Typer(help="Measure motionq on this machine: no key, no money.", no_args_is_help=True)
+
+
+@app.callback()
+def benchmarks() -> None:
+    """Keeps the benchmark's name on the command line, also while there is only one."""
+
+
+def _size(text: str) -> int:
+    try:
+        return int(str(settings.size(text)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+
+
+def _duration(text: str) -> float:
+    try:
+        seconds = float(str(settings.seconds(text)))
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from None
+    if seconds <= 0:
+        raise typer.BadParameter("must be more than 0")
+    return seconds
+
+
+@app.command(
+    epilog="""Examples:
+  motionq bench upload
+  motionq bench upload --size 20MB --jobs 4 --repeats 1 --json
+
+Runs: "held open": the vendor's stand-in reads each file slowly, so that all are on their way at once; "one" and
+"together": as fast as it goes. The table has the medians; targets are held against the worst repeat.
+
+Writes 2 x jobs x size to the temporary folder (TMPDIR), which should be on a disk. Linux only.
+
+Exit codes: 0 measured (whether a target is met, the output says), 1 it can't be measured, 2 wrong usage, 130 Ctrl+C."""
+)
+def upload(
+    size: Annotated[str, typer.Option(metavar="SIZE", help="Of each video.")] = "100MB",
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Videos; a worker moves 16 at once.")] = 8,
+    repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Each with a fresh worker.")] = 3,
+    hold: Annotated[str, typer.Option(metavar="D", help='Time a file takes in "held open".')] = "8s",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Memory and speed of a worker that uploads videos, and what a second job with the same video sends."""
+    load, busy = Load(size=_size(size), jobs=jobs, hold=_duration(hold)), os.getloadavg()
+    with stops_on_signals():
+        try:
+            runs = bench(load, repeats, note)
+        except Stopped:
+            note("stopped")
+            return Code.INTERRUPTED
+    said = report(load, runs, busy)
+    if as_json:
+        say_json(said)
+    else:
+        say(table(said))
+    return Code.DONE

@@ -1,0 +1,252 @@
+"""Settings from the environment: units, lists, secrets, and every problem in one sentence."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+import pytest
+
+from motionq.contract import settings as module
+from motionq.contract.errors import InvalidSettings, QueueUnavailable
+from motionq.contract.settings import load, rate, seconds, size, unknown_names
+
+SECRET = "sk-t0p-s3cret"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """No setting of the machine reaches a test, and its `.env` is that of an empty folder."""
+    for name in list(os.environ):
+        if name.startswith("MOTIONQ_") or name.removesuffix("_FILE") in module.NAMES or name == "CELERY_BROKER_URL":
+            monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+
+
+# -- how values are written -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "found"),
+    [("500ms", 0.5), ("20s", 20), ("45m", 2700), ("24h", 86400), ("30d", 2592000), ("7", 7), (" 1.5 h ", 5400), (3, 3)],
+)
+def test_durations(text: object, found: float) -> None:
+    """A number with a unit, or a bare number of seconds."""
+    assert seconds(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "20 sec", "-1", "s", "1h30m", "1e3", "ten"])
+def test_what_is_no_duration(text: str) -> None:
+    """The sentence shows how to write it."""
+    with pytest.raises(ValueError, match=r"is not a duration: write 20s, 45m, 24h or 30d$"):
+        seconds(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "found"), [("10MB", 10_000_000), ("1.5KB", 1500), ("2GiB", 2 * 1024**3), ("64kib", 65536), ("7", 7), ("7B", 7)]
+)
+def test_sizes(text: str, found: int) -> None:
+    """Decimal and binary units, any case, or a bare number of bytes."""
+    assert size(text) == found
+
+
+@pytest.mark.parametrize("text", ["", "10 megs", "-1MB", "MB"])
+def test_what_is_no_size(text: str) -> None:
+    """The sentence shows how to write it."""
+    with pytest.raises(ValueError, match=r"is not a size: write 500KB, 10MB or 2GB$"):
+        size(text)
+
+
+@pytest.mark.parametrize(("text", "found"), [("20/10s", (20, 10.0)), ("20/10", (20, 10.0)), (" 5 / 1m", (5, 60.0))])
+def test_rates(text: str, found: tuple[int, float]) -> None:
+    """How many per how long."""
+    assert rate(text) == found
+
+
+@pytest.mark.parametrize("text", ["20", "0/10s", "20/0s", "-1/10s", "20/soon"])
+def test_what_is_no_rate(text: str) -> None:
+    """Neither none at all nor an endless speed is a rate."""
+    with pytest.raises(ValueError, match="is not a (rate|duration): write 20"):
+        rate(text)
+
+
+def test_every_kind_of_value_comes_from_the_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Durations become seconds, rates pairs, lists tuples; an empty value counts as not set."""
+    for name, value in {
+        "MOTIONQ_UNKNOWN_WINDOW": "45m",
+        "MOTIONQ_SUBMIT_RATE": "5/1s",
+        "MOTIONQ_TRUSTED_HOSTS": " files.local, 10.0.0.7 ,",
+        "MOTIONQ_MAX_IN_FLIGHT": "7",
+        "MOTIONQ_RUN_LIMIT": "",
+        "KIE_BASE_URL": "https://vendor.example/",
+        "MOTIONQ_DATA_DIR": "/data",
+    }.items():
+        monkeypatch.setenv(name, value)
+    found = load()
+
+    assert (found.unknown_window, found.submit_rate, found.max_in_flight) == (2700.0, (5, 1.0), 7)
+    assert found.trusted_hosts == ("files.local", "10.0.0.7")
+    assert found.run_limit == 86400.0
+    assert found.kie_base_url == "https://vendor.example"
+    assert (found.staging, found.results) == ("file:///data/staging", "file:///data/results")
+
+
+def test_the_preferred_name_wins(monkeypatch: pytest.MonkeyPatch) -> None:
+    """MOTIONQ_… is taken before the plain name that other programs share."""
+    monkeypatch.setenv("REDIS_URL", "redis://shared/0")
+    monkeypatch.setenv("PUBLIC_BASE_URL", "https://shared")
+    assert (load().server(), load().public_base_url) == ("redis://shared/0", "https://shared")
+
+    monkeypatch.setenv("MOTIONQ_REDIS_URL", "redis://ours/1")
+    monkeypatch.setenv("MOTIONQ_PUBLIC_BASE_URL", "https://ours")
+    assert (load().server(), load().public_base_url) == ("redis://ours/1", "https://ours")
+
+
+# -- secrets --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["KIE_API_KEY", "KIE_WEBHOOK_HMAC_KEY", "MOTIONQ_REDIS_URL", "REDIS_URL"])
+def test_a_secret_may_lie_in_a_file(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """NAME_FILE names a file with the secret; the white space around it is not part of it; NAME itself wins."""
+    secret = f"redis://:{SECRET}@host/0"
+    (tmp_path / "secret").write_text(f"{secret}\n", encoding="utf-8")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "secret"))
+    field = module._field_of(name)
+    assert getattr(load(), field).get_secret_value() == secret
+
+    monkeypatch.setenv(name, "redis://given")
+    assert getattr(load(), field).get_secret_value() == "redis://given"
+
+
+def test_a_secret_file_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sentence says which setting and why."""
+    monkeypatch.setenv("KIE_API_KEY_FILE", str(tmp_path / "nothing"))
+
+    with pytest.raises(InvalidSettings, match=r"^KIE_API_KEY_FILE: can't read the file it names: No such file"):
+        load()
+
+
+def test_what_is_no_secret_has_no_file(monkeypatch: pytest.MonkeyPatch) -> None:
+    """NAME_FILE of an ordinary setting is an unknown name, not a silent nothing."""
+    assert unknown_names(["MOTIONQ_NAMESPACE_FILE"]) == [
+        "MOTIONQ_NAMESPACE_FILE is no setting of motionq: did you mean MOTIONQ_NAMESPACE?"
+    ]
+
+
+def test_secrets_are_in_no_repr_and_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither a good secret nor a refused one is ever printed."""
+    for name in ("KIE_API_KEY", "KIE_WEBHOOK_HMAC_KEY"):
+        monkeypatch.setenv(name, SECRET)
+    monkeypatch.setenv("MOTIONQ_REDIS_URL", f"redis://:{SECRET}@host/0")
+    good = load()
+    assert SECRET not in f"{good!r} {good} {good.model_dump()} {good.model_dump_json()}"
+
+    monkeypatch.setenv("MOTIONQ_REDIS_URL", f"http://:{SECRET}@host/0")
+    monkeypatch.setenv("CELERY_BROKER_URL", f"amqp://:{SECRET}@host")
+    with pytest.raises(InvalidSettings) as caught:
+        load()
+    assert SECRET not in f"{caught.value} {caught.value!r} {caught.value.__cause__}"
+    assert str(caught.value) == "MOTIONQ_REDIS_URL: must begin with redis://, rediss:// or unix://"
+
+
+# -- problems -------------------------------------------------------------------------------------------------------
+
+
+def test_an_unknown_name_is_refused_with_a_guess(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped limit would silently not hold: programs stop, the library ignores what may be another program's."""
+    monkeypatch.setenv("MOTIONQ_MAX_IN_FLIHGT", "5")
+    assert load().max_in_flight == 100
+
+    with pytest.raises(InvalidSettings) as caught:
+        load(dotenv=True)
+    assert str(caught.value) == "MOTIONQ_MAX_IN_FLIHGT is no setting of motionq: did you mean MOTIONQ_MAX_IN_FLIGHT?"
+
+
+def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One run tells everything that is wrong with the values, each by the name it was given under."""
+    for name, value in {
+        "MOTIONQ_STEP_LEASE": "soon",
+        "MOTIONQ_TICK": "0s",
+        "MOTIONQ_MAX_IN_FLIGHT": "0",
+        "MOTIONQ_NAMESPACE": "a b",
+        "PUBLIC_BASE_URL": "here",
+        "MOTIONQ_LOG_LEVEL": "LOUD",
+        "MOTIONQ_TYPO": "1",
+    }.items():
+        monkeypatch.setenv(name, value)
+
+    with pytest.raises(InvalidSettings) as caught:
+        load(dotenv=True)
+    told = str(caught.value).split("; ")
+    assert len(told) == 7
+    assert told[0].startswith("MOTIONQ_TYPO is no setting of motionq")
+    names = ("MOTIONQ_STEP_LEASE", "MOTIONQ_TICK", "MOTIONQ_MAX_IN_FLIGHT", "MOTIONQ_NAMESPACE", "MOTIONQ_LOG_LEVEL")
+    for name in (*names, "PUBLIC_BASE_URL"):
+        assert len([sentence for sentence in told if sentence.startswith(f"{name}: ")]) == 1, told
+    assert "MOTIONQ_STEP_LEASE: 'soon' is not a duration: write 20s, 45m, 24h or 30d" in told
+    assert "MOTIONQ_TICK: must be more than 0" in told
+
+
+def test_every_missing_name_is_told_at_once() -> None:
+    """What a program needs and does not have is named in one error."""
+    with pytest.raises(InvalidSettings) as caught:
+        load(required=("KIE_API_KEY", "MOTIONQ_REDIS_URL"))
+    assert str(caught.value) == "KIE_API_KEY is not set; MOTIONQ_REDIS_URL is not set"
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs", "refused"),
+    [
+        ("redis://a/0", "redis://a/0", False),
+        ("redis://a/0", None, False),
+        ("redis://a/0", "redis://b/0", True),
+        (None, "redis://b/0", True),
+    ],
+)
+def test_a_foreign_broker_is_refused(
+    ours: str | None, theirs: str | None, refused: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Celery would silently use CELERY_BROKER_URL: another server than ours stops us in one line."""
+    for name, value in {"REDIS_URL": ours, "CELERY_BROKER_URL": theirs}.items():
+        if value:
+            monkeypatch.setenv(name, value)
+    if not refused:
+        assert load().redis_url is not None
+        return
+    with pytest.raises(InvalidSettings, match=r"^CELERY_BROKER_URL names another server than REDIS_URL"):
+        load()
+
+
+def test_dot_env_is_read_by_programs_and_never_by_the_library(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Foreign lines are ignored, the environment wins, and a mistyped name in the file is found too."""
+    (tmp_path / ".env").write_text("OTHER=1\nMOTIONQ_MAX_IN_FLIGHT=7\nMOTIONQ_TRANSFERS=3\n", encoding="utf-8")
+    monkeypatch.setenv("MOTIONQ_TRANSFERS", "4")
+
+    assert (load().max_in_flight, load().transfers) == (100, 4)
+    assert (load(dotenv=True).max_in_flight, load(dotenv=True).transfers) == (7, 4)
+
+    with (tmp_path / ".env").open("a", encoding="utf-8") as file:
+        file.write("MOTIONQ_TRANSFER=3\n")
+    with pytest.raises(InvalidSettings, match=r"^MOTIONQ_TRANSFER is no setting of motionq: did you mean MOTIONQ_TRANSFERS"):
+        load(dotenv=True)
+
+
+def test_the_local_stack_is_found_through_its_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Without REDIS_URL the address is the one that `motionq up` wrote; without that, the error says what to do."""
+    monkeypatch.setenv("MOTIONQ_DATA_DIR", str(tmp_path))
+    with pytest.raises(QueueUnavailable, match=r"start one with `motionq up --sandbox`, or set REDIS_URL$"):
+        load().server()
+
+    (tmp_path / module.STACK_FILE).write_text(json.dumps({"redis_url": "unix:///x?db=0"}), encoding="utf-8")
+    assert load().server() == "unix:///x?db=0"
+
+
+def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """$XDG_STATE_HOME/motionq, else ~/.local/state/motionq."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    assert load().data_dir == tmp_path / "motionq"
+
+    monkeypatch.delenv("XDG_STATE_HOME")
+    monkeypatch.setenv("HOME", "/home/somebody")
+    assert load().data_dir == Path("/home/somebody/.local/state/motionq")
