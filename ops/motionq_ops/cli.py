@@ -128,4 +128,10 @@ def sandbox(context: typer.Context) -> int:
     return _call("motionq_ops.sandbox.__main__", "main", context.args)
 
 
+@app.command(context_settings=_RAW, add_help_option=False)
+def bench(context: typer.Context) -> int:
+    """Measure motionq on this machine (`motionq bench --help` lists the benchmarks)."""
+    return _call("motionq_ops.bench.cli", "main", context.args)
+
+
 app.add_typer(jobs.app)

@@ -170,7 +170,7 @@ def clean(text: object) -> str:
     return "".join(character if character.isprintable() else "?" for character in line)
 
 
-def run(app: typer.Typer, args: Sequence[str] | None = None) -> int:
+def run(app: typer.Typer, args: Sequence[str] | None = None, *, program: str = PROGRAM) -> int:
     """Executes `app` with `args` (default: the command line) and gives the exit code.
 
     What motionq can explain is printed as one line, or as JSON where `--json` is among the arguments; a fault of
@@ -180,7 +180,7 @@ def run(app: typer.Typer, args: Sequence[str] | None = None) -> int:
     for stream in (sys.stdout, sys.stderr):
         _forgive_encoding(stream)
     try:
-        answer = typer.main.get_command(app).main(args=words, prog_name=PROGRAM, standalone_mode=False)
+        answer = typer.main.get_command(app).main(args=words, prog_name=program, standalone_mode=False)
     except SystemExit as ended:  # a pipe was closed while help was printed
         _to_nowhere(sys.stdout)
         return ended.code if isinstance(ended.code, int) else Code.FAILED

@@ -24,14 +24,14 @@ from motionq_worker.inspection import inspect_video
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="memory is read from /proc")
 
-BENCH = "import sys; from motionq.output import run; from motionq_ops.bench.cli import app; sys.exit(run(app))"
+BENCH = "import sys; from motionq_ops.cli import main; main()"
 MB = 1000**2
 
 
 def _bench(folder: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
     clean = {k: v for k, v in os.environ.items() if not k.startswith(("MOTIONQ_", "KIE_", "CELERY_", "REDIS_"))}
     return subprocess.run(
-        [sys.executable, "-c", BENCH, "upload", *options],
+        [sys.executable, "-c", BENCH, "bench", "upload", *options],
         env=clean | {"TMPDIR": str(folder)} | environment,
         cwd=folder,
         capture_output=True,

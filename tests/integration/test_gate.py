@@ -68,7 +68,7 @@ def _armed(lived: Life) -> list[str]:
 
 
 def test_admitting_puts_a_purchase_on_record_before_it_is_made(lived: Life) -> None:
-    """An admitted job has one open purchase of its own nonce, a slot, the server's identity, and an alarm when durable."""
+    """An admitted job has one open purchase of its own nonce, a slot, the server's identity, and an alarm."""
     _ready(lived, _job("j1"))
     assert lived.gate.admit("w") == 1
 
@@ -348,7 +348,7 @@ def test_without_a_rate_slot_it_waits_for_the_first_to_come_back(redis_url: str,
 
 
 def test_the_gate_is_asked_again_at_the_last_moment(lived: Life) -> None:
-    """Paused since it was armed, uploads grown stale, a deadline passed: the right to send is refused, nothing written."""
+    """Paused since it was armed, uploads grown stale, a deadline passed: no right to send, nothing written."""
     for field, value in {"uploaded_at": 1, "deadline": 1}.items():
         lived.reach("armed", field)
         lived.redis.hset(lived.keys.job(field), field, value)

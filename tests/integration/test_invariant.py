@@ -70,7 +70,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.redis = Redis.from_url(self.url, decode_responses=True)
+        self.redis: Any = Redis.from_url(self.url, decode_responses=True)
         chosen = Settings(max_in_flight=CAP, submit_rate=(RATE, 10.0))
         self.life = Life(self.redis, Keys(f"t{uuid.uuid4().hex[:12]}"), chosen)
         self.claims: list[tuple[str, str]] = [("j0", "upload.1")]  # every claim ever given: (job, claim)
@@ -254,7 +254,12 @@ class QueueMachine(RuleBasedStateMachine):
             assert (after.state, after.nonce) == (State.SUBMITTING, nonce)
 
 
-_FAST = {"deadline": None, "database": None, "derandomize": True, "suppress_health_check": list(HealthCheck)}
+_FAST: dict[str, Any] = {
+    "deadline": None,
+    "database": None,
+    "derandomize": True,
+    "suppress_health_check": list(HealthCheck),
+}
 
 
 def _machine(url: str) -> type[QueueMachine]:
@@ -338,7 +343,7 @@ BROKEN: dict[str, tuple[str, Callable[[str], str], str]] = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_rule_is_found(redis_url: str, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The rules are not vacuous: with one line of the Lua taken away the same machine finds it within a few histories."""
+    """The rules are not vacuous: without one line of the Lua the same machine finds it within a few histories."""
     script, change, sentence = BROKEN[name]
     folder = tmp_path / "contract"
     shutil.copytree(Path(scripts.__file__).parent / "lua", folder / "lua")

@@ -271,7 +271,7 @@ def test_a_task_bound_to_a_finished_job_ends_with_it(lived: Life) -> None:
 
 
 def test_a_shorter_life_of_records_is_obeyed_unless_money_is_open(redis_url: str, lived: Life) -> None:
-    """MOTIONQ_JOB_TTL of an hour holds for a settled job, and an open purchase is remembered for 60 days all the same."""
+    """MOTIONQ_JOB_TTL of an hour holds for a settled job, and an open purchase is remembered for 60 days."""
     lived.store = JobStore(lived.redis, lived.keys, job_ttl=3600.0)
     lived.reach("failed, refused", "j1")
     lived.reach("failed, unknown", "j2")

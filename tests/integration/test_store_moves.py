@@ -159,7 +159,7 @@ def _rate_in(lived: Life) -> float | None:
 
 @pytest.mark.parametrize("move", [m for m in MOVES.values() if State.SUBMITTING in m.to], ids=lambda m: m.name)
 def test_an_answer_gives_the_rate_slot_back_a_window_later(lived: Life, move: Move) -> None:
-    """While createTask is unanswered its rate slot stays for the lease; an answer ends it 10 s later, `not_sent` now."""
+    """While createTask is unanswered its rate slot stays for the lease; an answer ends it in 10 s, `not_sent` now."""
     job = lived.reach("submitting", "job")
     unanswered = _rate_in(lived)
     assert unanswered is not None
@@ -244,7 +244,7 @@ def test_a_transfer_counts_until_its_step_ends(lived: Life, situation: str) -> N
 
 @pytest.mark.parametrize("situation", [s for s, steps in SITUATIONS.items() if "arm" in steps])
 def test_a_task_id_in_hand_is_never_refused(lived: Life, situation: str) -> None:
-    """From every situation with a purchase its task ID is taken: it binds, heals, or books a stray; and can be found."""
+    """From every situation with a purchase its task ID is taken: it binds, heals, or books a stray."""
     job = lived.reach(situation, "job")
     before = job.purchase
     assert before is not None
@@ -266,7 +266,7 @@ def test_a_task_id_in_hand_is_never_refused(lived: Life, situation: str) -> None
 
 
 def test_a_task_belongs_to_one_purchase(lived: Life) -> None:
-    """A task ID that another purchase has is refused as bound, and nothing changes; so is a second ID for one purchase."""
+    """A task ID that another purchase has is refused as bound, nothing changes; so is a second ID for one purchase."""
     lived.reach("running", "first")
     job = lived.reach("submitting", "second")
     taken = lived.store.get("first").task_id

@@ -24,7 +24,8 @@ class Picture:
             self._want(("job", job), self._pipe.hgetall, keys.job(job))
             self._want(("lives", job), self._pipe.pttl, keys.job(job))
             self._want(("lives", job, "events"), self._pipe.pttl, keys.events(job))
-        sets = {("line", t): keys.line(t) for t in tenants} | {("due", s): keys.due(s) for s in STEPS}
+        sets: dict[tuple[str, ...], str] = {("line", t): keys.line(t) for t in tenants}
+        sets |= {("due", s): keys.due(s) for s in STEPS}
         sets |= {("state", s): keys.state(s) for s in State}
         sets |= {(name,): getattr(keys, name) for name in ("slots", "ended", "tenants", "rate")}
         for label, name in sets.items():

@@ -72,7 +72,7 @@ class Life:
     """The jobs of one namespace. Times in ms of the server's clock."""
 
     def __init__(self, redis: Redis, keys: Keys, settings: Settings) -> None:
-        self.redis = redis
+        self.redis: Any = redis  # its types allow for bytes, which `decode_responses` rules out
         self.keys = keys
         self.settings = settings
         self.store = JobStore(redis, keys)
@@ -101,7 +101,7 @@ class Life:
 
     def create(self, job_id: str, **given: Any) -> Created:
         """Puts a job on record."""
-        return self.store.create([NewJob(**({"id": job_id, "spec": SPEC, "labels": {}} | given))])[0]
+        return self.store.create([NewJob(**{"id": job_id, "spec": SPEC, "labels": {}, **given})])[0]
 
     def claim(self, step: str, job_id: str) -> str:
         """The claim of this job's step, which is due."""

@@ -17,9 +17,22 @@ IMAGE = StagedSource(sha256="a" * 64, size=10, media_type="image/png", name="her
 VIDEO = UrlSource(url="https://host/dance.mp4?X-Amz-Signature=abc&versionId=7")
 SPEC = JobSpec(image=IMAGE, video=VIDEO, prompt="dances")
 # INTERFACE: a job object always has every key.
-KEYS = (
-    "id state tenant labels priority spec task_id created_at updated_at attempts result failure eta_seconds events"
-).split()
+KEYS = [
+    "id",
+    "state",
+    "tenant",
+    "labels",
+    "priority",
+    "spec",
+    "task_id",
+    "created_at",
+    "updated_at",
+    "attempts",
+    "result",
+    "failure",
+    "eta_seconds",
+    "events",
+]
 
 
 def _job(**given: Any) -> Job:
@@ -96,7 +109,14 @@ def test_a_new_signature_makes_no_new_request(url: str, same: bool) -> None:
 
 @pytest.mark.parametrize(
     "change",
-    [{"prompt": "sings"}, {"prompt": None}, {"mode": "1080p"}, {"orientation": "image"}, {"model": "x"}, {"pass_url": True}],
+    [
+        {"prompt": "sings"},
+        {"prompt": None},
+        {"mode": "1080p"},
+        {"orientation": "image"},
+        {"model": "x"},
+        {"pass_url": True},
+    ],
     ids=lambda change: next(iter(change)),
 )
 def test_every_option_counts(change: dict[str, object]) -> None:
@@ -132,7 +152,7 @@ def test_what_is_inside_has_every_key_too() -> None:
     data = _job(
         result=Result(file="f", vendor_urls_expire_at=datetime(2031, 5, 1, tzinfo=UTC)),
         failure=Failure(reason="refused"),
-        events=(Event(at=1_700_000_000_123, state="queued"),),  # type: ignore[arg-type]
+        events=(Event(at=1_700_000_000_123, state="queued"),),
     ).to_json()
 
     assert data["result"] == {
@@ -153,7 +173,9 @@ def test_times_are_utc_with_milliseconds() -> None:
     """A time of any zone is shown in UTC, with three digits of a second, also when they are zero."""
     assert _job().to_json()["created_at"] == "2023-11-14T22:13:20.123Z"
     assert _job().to_json()["updated_at"] == "2023-11-14T22:13:21.000Z"
-    assert iso(datetime(2031, 5, 1, 2, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))) == "2031-05-01T00:00:00.999Z"
+    assert (
+        iso(datetime(2031, 5, 1, 2, 0, 0, 999_999, tzinfo=timezone(timedelta(hours=2)))) == "2031-05-01T00:00:00.999Z"
+    )
 
 
 @pytest.mark.parametrize("state", State)

@@ -14,7 +14,7 @@ from motionq_ops import cli
 def test_help_lists_what_is_built() -> None:
     """The verbs that run motionq, then the job verbs: no verb that does not work yet."""
     verbs = list(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
-    assert verbs == ["demo", "up", "sandbox", "submit", "status", "wait", "list", "cancel"]
+    assert verbs == ["demo", "up", "sandbox", "bench", "submit", "status", "wait", "list", "cancel"]
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:

@@ -44,7 +44,8 @@ def test_what_is_no_duration(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "found"), [("10MB", 10_000_000), ("1.5KB", 1500), ("2GiB", 2 * 1024**3), ("64kib", 65536), ("7", 7), ("7B", 7)]
+    ("text", "found"),
+    [("10MB", 10_000_000), ("1.5KB", 1500), ("2GiB", 2 * 1024**3), ("64kib", 65536), ("7", 7), ("7B", 7)],
 )
 def test_sizes(text: str, found: int) -> None:
     """Decimal and binary units, any case, or a bare number of bytes."""
@@ -67,7 +68,7 @@ def test_rates(text: str, found: tuple[int, float]) -> None:
 @pytest.mark.parametrize("text", ["20", "0/10s", "20/0s", "-1/10s", "20/soon"])
 def test_what_is_no_rate(text: str) -> None:
     """Neither none at all nor an endless speed is a rate."""
-    with pytest.raises(ValueError, match="is not a (rate|duration): write 20"):
+    with pytest.raises(ValueError, match=r"is not a (rate|duration): write 20"):
         rate(text)
 
 
@@ -228,7 +229,9 @@ def test_dot_env_is_read_by_programs_and_never_by_the_library(monkeypatch: pytes
 
     with (tmp_path / ".env").open("a", encoding="utf-8") as file:
         file.write("MOTIONQ_TRANSFER=3\n")
-    with pytest.raises(InvalidSettings, match=r"^MOTIONQ_TRANSFER is no setting of motionq: did you mean MOTIONQ_TRANSFERS"):
+    with pytest.raises(
+        InvalidSettings, match=r"^MOTIONQ_TRANSFER is no setting of motionq: did you mean MOTIONQ_TRANSFERS"
+    ):
         load(dotenv=True)
 
 

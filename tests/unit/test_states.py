@@ -79,8 +79,11 @@ def test_a_finished_job_moves_only_to_be_healed(move: Move) -> None:
 
 
 def test_only_the_gate_leads_to_a_purchase_and_only_send_to_the_vendor() -> None:
-    """`armed` is entered by `admit` alone, `submitting` by `send` alone; under another server `send` leads to unknown."""
-    into = {state: [m.name for m in MOVES.values() if any(to is state != was for was, to in m.to.items())] for state in State}
+    """`armed` is entered by `admit` alone, `submitting` by `send` alone; under another server it leads to unknown."""
+    into = {
+        state: [m.name for m in MOVES.values() if any(to is state != was for was, to in m.to.items())]
+        for state in State
+    }
     assert into[State.ARMED] == ["admit"]
     assert into[State.SUBMITTING] == ["send"]
     assert states.SEND.other_server == {State.ARMED: State.SUBMIT_UNKNOWN}

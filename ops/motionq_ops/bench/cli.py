@@ -8,17 +8,22 @@ from typing import Annotated
 import typer
 
 from motionq.contract import settings
-from motionq.output import Code, note, say, say_json
+from motionq.output import Code, note, run, say, say_json
 from motionq_ops.bench.report import report, table
 from motionq_ops.bench.upload import Load, bench
 from motionq_ops.stop import Stopped, stops_on_signals
 
-app = typer.Typer(help="Measure motionq on this machine: no key, no money.", no_args_is_help=True)
+app = typer.Typer(help="Measure motionq on this machine: no key, no money.", no_args_is_help=True, add_completion=False)
 
 
 @app.callback()
 def benchmarks() -> None:
     """Keeps the benchmark's name on the command line, also while there is only one."""
+
+
+def main(arguments: list[str]) -> int:
+    """Run a benchmark; returns the exit code."""
+    return run(app, arguments, program="motionq bench")
 
 
 def _size(text: str) -> int:
