@@ -23,6 +23,7 @@ from motionq.contract.settings import Settings
 from motionq.contract.store import Claim, reachable
 from motionq_worker.gate import Gate
 from motionq_worker.publisher import Publisher
+from motionq_worker.recovery import replay_journal
 from motionq_worker.services import Services
 
 CHECKS_PER_MESSAGE = 100
@@ -71,6 +72,9 @@ class Clock:
                     "the clock could not tick: %s", error if isinstance(error, MotionQueueError) else type(error)
                 )
                 pause = IDLE
+            except Exception:  # a defect of ours must not stop the clock for all other jobs
+                _log.exception("the clock could not tick")
+                pause = IDLE
             # Somebody else may just have had the turn: after a wake-up the next tick comes soon in any case.
             pause = min(pause, self._settings.tick) if woken else pause
             woken = self._wake.wait(pause * random.uniform(0.9, 1.1))
@@ -79,7 +83,10 @@ class Clock:
     def tick(self) -> float:
         """One tick; returns how many seconds the next one can wait."""
         mine, workers, next_alarm = self._turn()
+        replay_journal(self._services)
         if mine:
+            self._services.beat.beat()
+            self._services.prober.look()
             self._gate.admit(self._worker)
             for step in ("deliver", "check", "submit", "upload"):
                 self._publish(step, workers)
@@ -99,8 +106,8 @@ class Clock:
 
     def _publish(self, step: str, workers: int) -> None:
         claims = self._claim(step, workers)
-        if claims and step == "check":
-            self._publisher.checks(_chunks([claim.job_id for claim in claims]))
+        if step == "check":
+            self._publisher.checks(_chunks(self._named() + [claim.job_id for claim in claims]))
         elif claims:
             self._publisher.steps(claims)
 
@@ -111,6 +118,10 @@ class Clock:
         transfers = self._settings.transfers * workers if step in ("upload", "deliver") else None
         rate = self._settings.submit_rate[0] if step == "submit" else None
         return self._services.store.claim(step, room=room, lease=self._lease(step), transfers=transfers, rate=rate)
+
+    def _named(self) -> list[str]:
+        """Jobs for which a callback or a person has named a task."""
+        return self._services.store.due_candidates(room=CHECKS_PER_MESSAGE, lease=self._settings.check_lease)
 
     def _room(self, step: str, workers: int) -> int:
         """How many jobs may be published for a step now: what its queue can still take, and can start soon."""

@@ -8,9 +8,9 @@ from typing import Any
 
 from motionq.contract import states
 from motionq.contract.job import Failure
-from motionq.contract.record import Record
+from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import Move
-from motionq_worker.kie.errors import Meaning, NotSent, Refusal, Refused, Unknown
+from motionq_worker.kie.errors import Meaning, NotSent, Refused, Unknown
 from motionq_worker.kie.failures import FailureClass, failure_row
 from motionq_worker.kie.messages import Phase, Reading
 from motionq_worker.schedule import next_look, retry_in
@@ -18,6 +18,7 @@ from motionq_worker.schedule import next_look, retry_in
 SETTLES_524 = 90_000  # ms: a task failed by time-out was seen to flip to success a minute later
 SLOT_HELD = 25 * 60_000  # ms that an unknown purchase keeps its in-flight slot: the vendor's own limit is 20 minutes
 REFUSALS_IN_A_ROW = 4  # a generic 500 is repeated under a new nonce, this often at most
+CLOCKS_DIFFER = 300_000  # ms
 RESULTS_KEPT = 14 * 86_400_000  # ms the vendor says it keeps results
 
 
@@ -33,11 +34,10 @@ class Rules:
 
 @dataclass(frozen=True, kw_only=True)
 class Pause:
-    """Submission stops for the whole account; `seconds` None: until somebody resumes."""
+    """Submission stops for the whole account; how long and what opens it again stands in `pauses.POLICIES`."""
 
     reason: str
     message: str
-    seconds: float | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -53,6 +53,7 @@ class Decision:
     note: str | None = None
     pause: Pause | None = None
     settled: bool = False  # the vendor gave its verdict
+    spent: float = 0.0  # credits that this costs, or (below 0) gives back
     new_upload: bool = False  # what lies at the vendor can't be used again
 
 
@@ -64,20 +65,10 @@ def failed(reason: str, message: str, *, charged: str = "no", code: str | None =
 
 # -- createTask -----------------------------------------------------------------------------------------------------
 
-# Seconds that a refusal of the whole account pauses submission; one job is tried when they are over.
-_PAUSES = {
-    Refusal.NO_CREDITS: 60.0,
-    Refusal.RATE: 10.0,
-    Refusal.KEY_CAP: 600.0,
-    Refusal.MAINTENANCE: 60.0,
-    Refusal.FEATURE_DISABLED: 600.0,
-    Refusal.KEY_REFUSED: 300.0,
-}
-
 
 def not_connected(fault: NotSent) -> Decision:
     """The vendor can't be reached: nothing was sent, and for a moment nobody need try."""
-    pause = Pause(reason="vendor_unreachable", message=fault.message, seconds=10.0)
+    pause = Pause(reason="vendor_unreachable", message=fault.message)
     return Decision(move=states.UNCONNECTED, note=str(fault), pause=pause)
 
 
@@ -89,7 +80,7 @@ def not_sent(fault: NotSent) -> Decision:
 def refused(fault: Refused, record: Record) -> Decision:
     """The vendor said no and made no task."""
     if fault.meaning is Meaning.PAUSE:
-        pause = Pause(reason=fault.refusal.value, message=fault.message, seconds=_PAUSES[fault.refusal])
+        pause = Pause(reason=fault.refusal.value, message=fault.message)
         return Decision(move=states.REFUSED_AGAIN, note=str(fault), pause=pause)
     before = sum(p.status is states.Purchase.REFUSED for p in record.purchases)
     if fault.meaning is Meaning.REPEATABLE and before + 1 < REFUSALS_IN_A_ROW:
@@ -138,13 +129,30 @@ def belongs(reading: Reading, record: Record, nonce: str) -> bool:
     return asked == (reading.model, reading.image_urls, reading.video_urls, reading.prompt or None)
 
 
+def confirms(reading: Reading, record: Record, line: PurchaseLine, window: float) -> bool:
+    """Whether a task that somebody named for a purchase is its own. Stricter than `belongs`: anybody may name a task.
+
+    Without our callback address in the echo, our request and the moment must fit: `window` is how many seconds after
+    the right to send was taken the vendor may have made the task (clocks may differ by five minutes).
+    """
+    if reading.phase is Phase.NOT_VISIBLE:
+        return False
+    if reading.callback_url is not None:
+        return reading.callback_url.endswith(f"/{record.id}/{line.nonce}")
+    if line.sent_at is None or reading.created_ms is None or not reading.image_urls:
+        return False
+    since = reading.created_ms - line.sent_at
+    return belongs(reading, record, line.nonce) and -CLOCKS_DIFFER <= since <= window * 1000 + CLOCKS_DIFFER
+
+
 def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rules) -> Decision:
     """What a reading means for a job that waits for its task; `started`: ms at which the reading began."""
     age = (now - record.running_since) / 1000
+    counted = record.purchase.estimate if record.purchase else 0.0
     if not belongs(reading, record, record.nonce):
         return _still(age, rules, "kie.ai's record of this task is about another request")
     if reading.phase is Phase.SUCCESS:
-        return _paid(reading, now)
+        return _paid(reading, now, counted)
     if reading.phase is Phase.FAIL:
         return _fail(record, reading, started, now, rules)
     return _still(age, rules)
@@ -164,7 +172,7 @@ def _still(age: float, rules: Rules, note: str | None = None) -> Decision:
     return Decision(move=states.STILL_RUNNING, alarm_in=next_look(age), note=note)
 
 
-def _paid(reading: Reading, now: int) -> Decision:
+def _paid(reading: Reading, now: int, counted: float) -> Decision:
     verdict = {
         "urls": list(reading.result_urls),
         "expires_at": (reading.completed_ms or now) + RESULTS_KEPT,
@@ -176,6 +184,7 @@ def _paid(reading: Reading, now: int) -> Decision:
         set={"verdict": json.dumps(verdict), "tries": 0, "turns": 0},
         unset=("failure",),
         purchase={} if reading.credits is None else {"credits": reading.credits},
+        spent=0.0 if reading.credits is None else reading.credits - counted,
         note="kie.ai made the video",
         settled=True,
     )
@@ -183,6 +192,7 @@ def _paid(reading: Reading, now: int) -> Decision:
 
 def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules) -> Decision:
     row = failure_row(reading.fail_code, reading.fail_message)
+    counted = record.purchase.estimate if record.purchase else 0.0
     said = " ".join(word for word in (reading.fail_code, reading.fail_message) if word) or "no reason given"
     if row.verdict is FailureClass.LOOK_AGAIN:
         suspect = record.purchase.suspect_at if record.purchase else None
@@ -199,6 +209,7 @@ def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules
         return Decision(
             move=states.REFUNDED_AGAIN,
             add={"generations": 1},
+            spent=-counted,
             unset=("uploaded_at",) if row.new_upload else (),
             note=f"{said}: refunded, to be bought again",
             settled=True,
@@ -207,5 +218,9 @@ def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules
     failure = failed("generation_failed", reading.fail_message or "", code=reading.fail_code)["failure"]
     verdict = json.dumps({"failure": json.loads(failure)})
     return Decision(
-        move=states.REFUNDED, set={"verdict": verdict, "tries": 0, "turns": 0}, note=f"{said}: refunded", settled=True
+        move=states.REFUNDED,
+        set={"verdict": verdict, "tries": 0, "turns": 0},
+        spent=-counted,
+        note=f"{said}: refunded",
+        settled=True,
     )

@@ -79,7 +79,7 @@ def write(run: Execution, s: Services, move: Move, **values: Any) -> None:
 def apply(run: Execution, s: Services, record: Record, decision: Decision) -> Moved:
     """Writes a decision under every fence this execution has."""
     if decision.pause:
-        s.store.pause(decision.pause.reason, decision.pause.message, seconds=decision.pause.seconds)
+        s.gate.pause(decision.pause, record)
     return move_job(
         run,
         s,

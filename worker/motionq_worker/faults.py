@@ -27,7 +27,7 @@ def upload_fault(error: Exception, record: Record, attempts: int) -> Decision:
     if isinstance(error, UploadBusy):
         return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=_BUSY, note=str(error))
     if isinstance(error, KeyRefused):
-        pause = Pause(reason="key_refused", message=error.message, seconds=_KEY)
+        pause = Pause(reason="key_refused", message=error.message)
         return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=_KEY, note=sentence(error), pause=pause)
     if reason := _final_upload(error):
         return Decision(move=states.FAIL_UPLOAD, set=failed(reason, sentence(error)), note=sentence(error))

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import secrets
+import time
 from dataclasses import dataclass
 
-from redis.exceptions import ResponseError
-
 from motionq.contract import states
+from motionq.contract.durability import replicas_have_it, settles_after
 from motionq.contract.errors import QueueUnavailable
+from motionq.contract.models import MODELS
 from motionq.contract.record import Record
 from motionq.contract.settings import Settings
 from motionq.contract.states import State
 from motionq.contract.store import JobStore, reachable
-from motionq_worker.decisions import failed
+from motionq_worker.decisions import Pause, failed
+from motionq_worker.pauses import POLICIES, UNCLEAR_IN_A_ROW, Policy, fingerprint
 from motionq_worker.settings import submit_lease
 
-# With appendfsync everysec a write may be lost for 1 s, and for 2 s when the disk is slow; by then Redis stops writing.
-SETTLE = 2.1
+_DISK_KNOWN = 10.0  # seconds for which the server's persistence is taken to be as it was
 _LOOK_AT_DISK = 2.0
+_PROBE_MARGIN = 5000  # ms
 
 
 @dataclass(frozen=True)
@@ -35,7 +37,9 @@ class Gate:
     def __init__(self, store: JobStore, settings: Settings) -> None:
         self._store = store
         self._settings = settings
-        self._settle: float | None = None
+        self._key = fingerprint(settings.kie_api_key.get_secret_value()) if settings.kie_api_key else ""
+        self._settle = 0.0
+        self._asked = float("-inf")
 
     def admit(self, worker: str) -> int:
         """Arms as many jobs as there are free places; returns how many. Safe to call from everywhere at once."""
@@ -43,8 +47,10 @@ class Gate:
             "salt": secrets.token_hex(16),
             "in_flight": self._settings.max_in_flight,
             "waiting": self._settings.submit_rate[0],
-            "settle": int(self._settle_seconds() * 1000),
+            "settle": int(self.settle_seconds() * 1000),
             "upload_ttl": int(self._settings.upload_ttl * 1000),
+            "budget": self._settings.max_credits_per_day,
+            "probe_lease": int(submit_lease(self._settings) * 1000) + _PROBE_MARGIN,
             "event": {"step": "gate", "worker": worker},
             "refresh_event": {"step": "gate", "note": "its uploads are too old: uploading again"},
             "expire_event": {"step": "gate", "note": "its deadline passed"},
@@ -70,23 +76,44 @@ class Gate:
             verdict, milliseconds = self._store.scripts.run("send", argument)
         return Sending(verdict, milliseconds / 1000)
 
-    def _settle_seconds(self) -> float:
+    def pause(self, pause: Pause, record: Record) -> None:
+        """Stops submission for the account, as the reason's policy says."""
+        policy = POLICIES.get(pause.reason, Policy())
+        self._store.pause(
+            pause.reason,
+            pause.message,
+            seconds=policy.first,
+            longest=policy.longest,
+            key=self._key,
+            need=estimate(record),
+        )
+
+    def unclear(self, record: Record) -> None:
+        """An answer could not be trusted: three in a row, or one to the probe of a closed gate, stop submission."""
+        with reachable():
+            row = int(self._store.redis.incr(self._store.keys.unclear))
+        if row >= UNCLEAR_IN_A_ROW or self._store.paused() is not None:
+            message = f"{row} createTask answers in a row could not be trusted"
+            self.pause(Pause(reason="vendor_unclear", message=message), record)
+
+    def durable_everywhere(self) -> bool:
+        """Whether all replicas have what was written until now."""
+        with reachable():
+            return replicas_have_it(self._store.redis, self._store.keys)
+
+    def settle_seconds(self) -> float:
         """How old an arming must be before it survives a power loss, by the server's own configuration."""
-        if self._settle is None:
-            self._settle = durable_after(self._store)
+        if time.monotonic() - self._asked > _DISK_KNOWN:
+            with reachable():
+                self._settle = settles_after(self._store.redis)
+            self._asked = time.monotonic()
         return self._settle
 
 
-def durable_after(store: JobStore) -> float:
-    """Seconds until a write of this server is on its disk; 0 where it keeps none (nothing to wait for)."""
-    with reachable():
-        if not int(store.redis.info("persistence").get("aof_enabled", 0)):
-            return 0.0
-        try:
-            policy = store.redis.config_get("appendfsync").get("appendfsync")
-        except ResponseError:  # not allowed to ask: take the slower one
-            policy = None
-    return 0.0 if policy == "always" else SETTLE
+def estimate(record: Record) -> float:
+    """Credits that a purchase of this job likely costs; 0 where that can't be said."""
+    model = MODELS.get(record.spec.model)
+    return model.credits_per_second.get(record.spec.mode, 0.0) * record.video_seconds if model else 0.0
 
 
 def close_for_restart(store: JobStore) -> int:

@@ -1,8 +1,8 @@
 """Task IDs in hand, on this machine's own disk, until Redis has them for good.
 
-A task ID that the vendor has named is worth money, and Redis may be away, full, or about to lose its last second. So each
-one is written here (and synced) before it is written there, recorded again whenever the record lacks it, and erased only
-when the record has held it for longer than a power loss can take away.
+A task ID that the vendor has named is worth money, and Redis may be away, full, or about to lose its last second. So
+each one is written here (and synced) before it is written there, recorded again whenever the record lacks it, and
+erased only when the record has held it for longer than a power loss can take away.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class Journal:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._held: dict[Entry, tuple[str, float]] = {}  # under which server, and since when (monotonic seconds)
+        self._complained: set[Entry] = set()
 
     def add(self, entry: Entry) -> None:
         """On disk when this returns. Raises OSError."""
@@ -63,6 +64,13 @@ class Journal:
     def lacks(self, entry: Entry) -> None:
         """The record does not hold the entry."""
         self._held.pop(entry, None)
+
+    def first_time(self, entry: Entry) -> bool:
+        """Whether this is the first time that somebody complains about the entry."""
+        if entry in self._complained:
+            return False
+        self._complained.add(entry)
+        return True
 
     def erase(self, entry: Entry) -> None:
         """The write is durable: the line has done its work."""

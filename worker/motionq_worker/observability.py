@@ -28,8 +28,13 @@ class Redactor:
         for secret in self._secrets:
             line = line.replace(secret, "…")
         line = _QUERY.sub(r"\1?…", line)
-        line = _CALLBACK.sub(r"\1…", line)
+        line = without_nonce(line)
         return _BEARER.sub(r"\1…", line)
+
+
+def without_nonce(line: str) -> str:
+    """A callback's path without its capability."""
+    return _CALLBACK.sub(r"\1…", line)
 
 
 class _Formatter(structlog.stdlib.ProcessorFormatter):

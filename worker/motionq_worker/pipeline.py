@@ -13,21 +13,19 @@ from dataclasses import dataclass
 from typing import Any
 
 from motionq.contract import states
-from motionq.contract.errors import JobFailed, QueueUnavailable
+from motionq.contract.errors import QueueUnavailable
 from motionq.contract.job import Failure, Result
 from motionq.contract.models import find_model
 from motionq.contract.record import Record
 from motionq.contract.states import State
-from motionq.contract.store import moved
 from motionq_worker import decisions
+from motionq_worker.checking import Batch
 from motionq_worker.decisions import Decision
-from motionq_worker.execution import Execution, Later, Superseded, begin, end, fail, move_job, write
+from motionq_worker.execution import Execution, Later, Superseded, begin, end, fail, write
 from motionq_worker.faults import DELIVERY_FAULTS, UPLOAD_FAULTS, delivery_fault, upload_fault
-from motionq_worker.kie.connection import PurchaseConnection
-from motionq_worker.kie.errors import KieFault, NotSent, Refused, Unknown
-from motionq_worker.kie.messages import Reading, create_task_body
+from motionq_worker.kie.errors import NotSent
 from motionq_worker.leases import ClaimLost, Lease
-from motionq_worker.schedule import next_look
+from motionq_worker.purchasing import buy, earlier_failure, follow_if_alive, take_the_right_to_send
 from motionq_worker.services import Services
 from motionq_worker.uploads import Uploaded, Wanted, passed_through
 
@@ -91,7 +89,7 @@ def _moved_bytes(file: Uploaded) -> str:
     return f"{file.sent / 1e6:.1f} MB" if file.sent else "(cached)"
 
 
-# -- submit -----------------------------------------------------------------------------------------------------------
+# -- submit ----------------------------------------------------------------------------------------------------------
 
 
 def submit(run: Execution, s: Services) -> str:
@@ -99,83 +97,17 @@ def submit(run: Execution, s: Services) -> str:
     record = s.store.get(run.job_id)
     if record.state is not State.ARMED:
         return _look_at_the_time(run, s, record)
+    if not s.gate.durable_everywhere():
+        raise Later("a replica lags behind: the purchase must survive a fail-over before it is sent")
+    if (earlier := earlier_failure(record)) is not None:
+        follow_if_alive(run, s, record, earlier)
     try:
         connection = s.kie.open_purchase_connection()
     except NotSent as fault:
         return end(run, s, record, decisions.not_connected(fault))
     with connection:
-        return _send(run, s, record, connection)
-
-
-def _send(run: Execution, s: Services, record: Record, connection: PurchaseConnection) -> str:
-    taken = _boot_seconds()
-    sending = s.gate.send(record, token=run.token, worker=run.worker)
-    if sending.verdict == "wait":
-        raise Later(f"waiting for its turn to be sent: again in {sending.seconds:.1f} s")
-    if sending.verdict == "refused":
-        note = "the gate is closed for it now: back in line"
-        return end(run, s, record, Decision(move=states.UNCONNECTED, note=note))
-    if sending.verdict == "other_server":
-        note = "the server was restarted since it was armed: it may have been sent"
-        return end(run, s, record, Decision(move=states.OTHER_SERVER, note=note))
-    if sending.verdict != "mine":
-        raise Superseded(f"{run.job_id}: another execution submits it")
-    if _boot_seconds() - taken > STALE_SEND:
-        return end(run, s, record, decisions.not_sent(NotSent("this worker stood still for too long")))
-    return _buy(run, s, record, connection)
-
-
-def _buy(run: Execution, s: Services, record: Record, connection: PurchaseConnection) -> str:
-    """The POST. From here on only an answer of the vendor's tells whether money was spent."""
-    try:
-        task_id = connection.create_task(_body(record, s))
-    except NotSent as fault:
-        decision = decisions.not_sent(fault)
-    except Refused as fault:
-        decision = decisions.refused(fault, record)
-    except Unknown as fault:
-        decision = decisions.unknown(fault, s.rules)
-    else:
-        return _bought(run, s, record, task_id)
-    return end(run, s, record, decision)
-
-
-def _body(record: Record, s: Services) -> dict[str, object]:
-    public = s.settings.public_base_url
-    return create_task_body(
-        model=record.spec.model,
-        image_url=record.image_url,
-        video_url=record.video_url,
-        prompt=record.spec.prompt,
-        mode=record.spec.mode,
-        orientation=record.spec.orientation,
-        callback_url=f"{public}/callbacks/kie/{record.id}/{record.nonce}" if public else None,
-    )
-
-
-def _bought(run: Execution, s: Services, record: Record, task_id: str) -> str:
-    """A task ID in hand is never dropped: the write is repeated until the server takes it."""
-    ends = time.monotonic() + _TRIES_TO_RECORD
-    while True:
-        try:
-            outcome = move_job(
-                run,
-                s,
-                states.RECORD_TASK,
-                nonce=record.nonce,
-                task=task_id,
-                set={"running_since": s.store.now(), "parent": run.message_id},
-                alarm_in=int(next_look(0) * 1000),
-                event=run.event(f"task {task_id}"),
-            )
-        except QueueUnavailable:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.5)
-        else:
-            if outcome.outcome == "bound":
-                raise JobFailed(f"{run.job_id}: kie.ai named task {task_id}, which belongs to another purchase")
-            return f"task {task_id}"
+        take_the_right_to_send(run, s, record)
+        return buy(run, s, record, connection)
 
 
 def _look_at_the_time(run: Execution, s: Services, record: Record) -> str:
@@ -188,62 +120,17 @@ def _look_at_the_time(run: Execution, s: Services, record: Record) -> str:
     return end(run, s, record, decision)
 
 
-def _boot_seconds() -> float:
-    """A clock that goes on while the machine sleeps."""
-    return time.clock_gettime(getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC))
-
-
-# -- check ------------------------------------------------------------------------------------------------------------
+# -- check -----------------------------------------------------------------------------------------------------------
 
 
 def check(job_ids: Sequence[str], message_id: str, worker: str, s: Services) -> dict[str, Any]:
     """Read many tasks at once, and write what each reading means; never fails a job, but hands it to deliver."""
-    waiting = [r for r in s.store.get_many(job_ids) if r.state in (State.RUNNING, State.CANCELLING) and r.task_id]
-    started = s.store.now()
-    looks = s.poller.read_many([r.task_id for r in waiting], timeout=s.settings.check_lease * 0.7)
-    now = s.store.now()
-    pipe = s.store.redis.pipeline(transaction=False)
-    said = [(record, _means(record, looks.get(record.task_id), started, now, s)) for record in waiting]
-    for record, decision in said:
-        _queue_decision(s, record, decision, message_id, worker, pipe)
-    outcomes = moved(pipe.execute(raise_on_error=False)) if said else []
-    done = [r.id for (r, d), o in zip(said, outcomes, strict=True) if d.settled and o.ok]
-    for record, decision in said:
-        _learn(record, decision, now, s)
-    return {"done": done, "looked": len(said), "still": len(said) - len(done)}
-
-
-def _means(record: Record, look: Reading | KieFault | None, started: int, now: int, s: Services) -> Decision:
-    if isinstance(look, Reading):
-        return decisions.look(record, look, started=started, now=now, rules=s.rules)
-    return decisions.unread(record, now, s.rules)
-
-
-def _queue_decision(s: Services, record: Record, decision: Decision, message_id: str, worker: str, pipe: Any) -> None:
-    event = {"step": "check", "worker": worker, "note": decision.note} if decision.note else None
-    extra = {"parent": message_id} if decision.settled else {}
-    s.store.move(
-        decision.move,
-        record.id,
-        pipeline=pipe,
-        nonce=record.nonce,
-        task=record.task_id,
-        set=decision.set | extra,
-        add=decision.add or None,
-        unset=decision.unset or None,
-        purchase=decision.purchase or None,
-        alarm_in=int(decision.alarm_in * 1000),
-        event=event,
-    )
-
-
-def _learn(record: Record, decision: Decision, now: int, s: Services) -> None:
-    """What a verdict teaches: how long such jobs take, and which uploads the vendor can't read."""
-    if decision.move is states.PAID:
-        s.estimates.learn(record, (now - record.running_since) / 1000)
-    if decision.new_upload:
-        s.uploads.forget(record.spec.image)
-        s.uploads.forget(record.spec.video)
+    batch = Batch(s, message_id, worker)
+    wanted = batch.wanted(job_ids)
+    batch.read(wanted)
+    done = batch.write_verdicts()
+    batch.write_candidates()
+    return {"done": done, "looked": len(batch.looks), "still": len(batch.waiting) - len(done)}
 
 
 # -- deliver ----------------------------------------------------------------------------------------------------------

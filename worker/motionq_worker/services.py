@@ -13,9 +13,13 @@ from motionq_worker.decisions import Rules
 from motionq_worker.delivery import Delivery
 from motionq_worker.estimates import Estimates
 from motionq_worker.gate import Gate
+from motionq_worker.journal import Journal
 from motionq_worker.kie.client import KieClient
 from motionq_worker.kie.poller import Poller
 from motionq_worker.leases import Leases
+from motionq_worker.pauses import fingerprint
+from motionq_worker.prober import Prober
+from motionq_worker.restored import Beat
 from motionq_worker.settings import account, exempt_hosts, rules
 from motionq_worker.uploads import Fetching, Uploads
 
@@ -34,12 +38,20 @@ class Services:
         )
         self.gate = Gate(self.store, settings)
         self.estimates = Estimates(self.store)
+        self.journal = Journal(settings.data_dir / "journal")
+        self.beat = Beat(self.store, settings.data_dir)
         self.leases = Leases(self.store, settings.step_lease)
 
     @cached_property
     def kie(self) -> KieClient:
         """The vendor."""
         return KieClient(account(self.settings))
+
+    @cached_property
+    def prober(self) -> Prober:
+        """The eye on a closed gate."""
+        key = self.settings.kie_api_key
+        return Prober(self.store, self.kie, fingerprint(key.get_secret_value()) if key else "")
 
     @cached_property
     def poller(self) -> Poller:
@@ -74,7 +86,7 @@ class Services:
     def close(self) -> None:
         """Ends threads and connections."""
         self.leases.close()
-        for name in ("poller", "kie"):
+        for name in ("prober", "poller", "kie"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
         self.store.redis.close()

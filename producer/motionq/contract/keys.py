@@ -66,6 +66,36 @@ class Keys:
         return self._name("state", state)
 
     @property
+    def candidates(self) -> str:
+        """Sorted set: `job:nonce` of purchases for which somebody named a task; score = when to look, in ms."""
+        return self._name("candidates")
+
+    @property
+    def orphans(self) -> str:
+        """List: the last 1,000 callbacks for jobs that are not on record (the only trace after a loss of data)."""
+        return self._name("orphans")
+
+    @property
+    def spent(self) -> str:
+        """Hash: day (UTC, days since the epoch) → credits bought on it, less what was refunded."""
+        return self._name("spent")
+
+    @property
+    def unclear(self) -> str:
+        """Counter: createTask answers in a row that could not be trusted."""
+        return self._name("unclear")
+
+    @property
+    def beat(self) -> str:
+        """String: the server's clock at the last tick, in ms; goes backwards when a backup is restored."""
+        return self._name("beat")
+
+    @property
+    def replicated(self) -> str:
+        """String: a write of a connection's own, before it asks replicas whether they have it."""
+        return self._name("replicated")
+
+    @property
     def ended(self) -> str:
         """Sorted set: finished jobs; score = when the record expires, in ms."""
         return self._name("ended")
@@ -121,7 +151,10 @@ class Keys:
 
     def for_lua(self) -> dict[str, object]:
         """The names as the scripts use them: whole keys, and prefixes to which an ID is added."""
-        whole = ("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick", "durations")
+        whole = (
+            *("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick"),
+            *("candidates", "orphans", "spent", "unclear", "beat"),
+        )
         return {
             "job": self.job(""),
             "events": self.events(""),

@@ -22,6 +22,8 @@ class PurchaseLine:
     sent_at: int | None = None
     closed_at: int | None = None
     credits: float | None = None
+    estimate: float = 0.0  # credits that were counted when its task ID was recorded
+    candidate: str | None = None  # a task that somebody named for it, not verified yet
     suspect_at: int | None = None  # when a 524 was first read; a reading started 90 s later settles it
 
 

@@ -12,7 +12,20 @@ from redis.client import Pipeline
 from motionq.contract.keys import Keys
 from motionq.contract.states import FINAL, HOMES
 
-NAMES = ("create", "move", "claim", "admit", "send", "tick", "forget", "pause")
+NAMES = (
+    "create",
+    "move",
+    "claim",
+    "admit",
+    "send",
+    "tick",
+    "forget",
+    "pause",
+    "candidate",
+    "candidates",
+    "replay",
+    "follow",
+)
 EVENTS_KEPT = 50
 OPEN_PURCHASE_TTL = 60 * 86400.0  # seconds; a record with an open or written-off purchase lives at least this long
 

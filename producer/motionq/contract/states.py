@@ -87,6 +87,8 @@ class Move:
     frees_slot: bool = False
     ends_transfer: bool = False  # the step moves files no more; any other write of a claim prolongs its transfer
     rate_slot: str = "keep"  # keep | free (nothing was sent) | answered (comes back a window after now)
+    settles_candidate: bool = False  # the task that somebody named for the purchase has been looked at
+    answers: bool = False  # the vendor spoke clearly: a half-open gate opens, if this was its probe
 
     def for_lua(self) -> dict[str, object]:
         """The move as the scripts read it (JSON-ready)."""
@@ -99,6 +101,8 @@ class Move:
             "frees_slot": self.frees_slot,
             "ends_transfer": self.ends_transfer,
             "rate_slot": self.rate_slot,
+            "settles_candidate": self.settles_candidate,
+            "answers": self.answers,
         }
         if self.other_server is not None:
             data["other_server"] = dict(self.other_server)
@@ -188,6 +192,7 @@ REFUSED_LATER = Move(  # the vendor's own trouble: the files are looked at again
     has_task=False,
     frees_slot=True,
     rate_slot="answered",
+    answers=True,
 )
 REFUSED = Move(
     name="refused",
@@ -198,6 +203,7 @@ REFUSED = Move(
     has_task=False,
     frees_slot=True,
     rate_slot="answered",
+    answers=True,
 )
 UNKNOWN = Move(
     name="unknown",
@@ -214,6 +220,8 @@ RECORD_TASK = Move(
     books={**{status: status for status in P}, P.NOT_SENT: P.STRAY, P.REFUSED: P.STRAY},
     books_late=True,
     rate_slot="answered",
+    settles_candidate=True,
+    answers=True,
 )
 
 # -- our own patience ---------------------------------------------------------------------------------------------
@@ -290,7 +298,32 @@ RETRY_DELIVER = Move(name="retry_deliver", fence=Fence.CLAIM, to=_stay(S.DELIVER
 DELIVERED = Move(name="delivered", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.SUCCEEDED}, ends_transfer=True)
 BOOK_FAILURE = Move(name="book_failure", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.FAILED}, ends_transfer=True)
 
+# -- callbacks, and people who name a task ---------------------------------------------------------------------------
+DROP_CANDIDATE = Move(  # the task that was named is another purchase's
+    name="drop_candidate",
+    fence=Fence.NONCE,
+    to={},
+    books={status: status for status in P},
+    books_late=True,
+    settles_candidate=True,
+)
+
 # -- people -------------------------------------------------------------------------------------------------------
 CANCEL_UNBOUGHT = Move(name="cancel_unbought", to=dict.fromkeys((S.QUEUED, S.UPLOADING, S.READY), S.CANCELLED))
-
+CANCEL_ARMED = Move(  # nothing was sent for it, unless the server has been another one since
+    name="cancel_armed",
+    fence=Fence.NONCE,
+    to={S.ARMED: S.CANCELLED},
+    other_server={S.ARMED: S.CANCELLING},
+    books={P.OPEN: P.NOT_SENT},
+    has_task=False,
+    frees_slot=True,
+    rate_slot="free",
+)
+CANCEL_BOUGHT = Move(  # the vendor can't be told; the verdict is awaited, and a paid result kept
+    name="cancel_bought",
+    fence=Fence.NONCE,
+    to=dict.fromkeys((S.SUBMITTING, S.SUBMIT_UNKNOWN, S.RUNNING), S.CANCELLING),
+    books={P.OPEN: P.OPEN},
+)
 MOVES = {move.name: move for move in vars().copy().values() if isinstance(move, Move)}

@@ -22,6 +22,8 @@ from motionq.contract.record import Record, event_from, from_hash
 from motionq.contract.scripts import Scripts
 from motionq.contract.states import Move, State
 
+ORPHANS_KEPT = 1000
+
 
 @dataclass(frozen=True, kw_only=True)
 class NewJob:
@@ -232,28 +234,71 @@ class JobStore:
                 for job_id, n, parent, turns in self.scripts.run("claim", argument)
             ]
 
+    # -- callbacks and people -------------------------------------------------------------------------------------
+    def name_task(self, job_id: str, nonce: str, task_id: str) -> str:
+        """Remembers that somebody names this task for a purchase: stored | known | orphan."""
+        argument = {"id": job_id, "nonce": nonce, "task": task_id, "orphans": ORPHANS_KEPT}
+        with reachable():
+            return str(self.scripts.run("candidate", argument))
+
+    def replay(self, job_id: str, *, call: str, consent: Sequence[str] | None = None) -> list[str]:
+        """Takes a finished job up again; see contract/lua/replay.lua. `call`: the same for a repetition."""
+        argument = {"id": job_id, "call": call, "consent": list(consent) if consent else None}
+        with reachable():
+            return [str(word) for word in self.scripts.run("replay", argument | {"event": {"step": "replay"}})]
+
+    def follow(self, job_id: str, *, nonce: str, old: str, event: dict[str, str]) -> tuple[str, str]:
+        """Goes on with an earlier purchase instead of the armed one; see contract/lua/follow.lua."""
+        with reachable():
+            outcome, state = self.scripts.run("follow", {"id": job_id, "nonce": nonce, "old": old, "event": event})
+        return str(outcome), str(state)
+
+    def due_candidates(self, *, room: int, lease: float) -> list[str]:
+        """Jobs with a named task to be looked at; see contract/lua/candidates.lua."""
+        with reachable():
+            found = self.scripts.run("candidates", {"room": room, "lease": int(lease * 1000)})
+        return [str(job_id) for job_id in found]
+
     # -- the pauses of the gate -----------------------------------------------------------------------------------
-    def pause(self, reason: str, message: str, *, seconds: float | None = None) -> None:
+    def pause(
+        self,
+        reason: str,
+        message: str,
+        *,
+        seconds: float | None = None,
+        longest: float | None = None,
+        key: str = "",
+        need: float = 0.0,
+    ) -> None:
         """Pauses submission for the whole account; without `seconds` until somebody resumes.
 
-        A pause that ends later, or never by itself, stays as it is.
+        A pause that ends later, or never by itself, stays as it is. When its time is over one job is let through, and
+        the vendor's answer to it opens the gate, or pauses it for twice as long, up to `longest` seconds.
         """
-        lasts = int(seconds * 1000) if seconds else None
+        argument = {
+            "reason": reason,
+            "message": message[:300],
+            "lasts": int(seconds * 1000) if seconds else None,
+            "longest": int(longest * 1000) if longest else None,
+            "key": key,
+            "need": need,
+        }
         with reachable():
-            self.scripts.run("pause", {"reason": reason, "message": message[:300], "lasts": lasts})
+            self.scripts.run("pause", argument)
 
     def resume(self) -> None:
         """Opens the gate."""
         with reachable():
-            self.redis.delete(self.keys.gate)
+            self.redis.delete(self.keys.gate, self.keys.unclear)
 
     def paused(self) -> dict[str, str] | None:
-        """Why the gate is paused: reason, since, until (ms, 0 = until resumed), message; None when it is open."""
+        """Why the gate is paused: reason, since, until (ms, 0 = until resumed), message; None when it is open.
+
+        With `until` in the past the next job tries, and the vendor's answer decides.
+        """
         with reachable():
             gate = self.redis.hgetall(self.keys.gate)
-        if not gate or 0 < int(gate["until"]) <= self.now():
-            return None
-        return {str(name): str(value) for name, value in gate.items()}
+        return {str(name): str(value) for name, value in gate.items()} or None
 
     def now(self) -> int:
         """The server's clock, ms since the epoch."""

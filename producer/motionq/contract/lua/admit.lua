@@ -1,19 +1,25 @@
 -- The gate: chooses who may buy, and puts each one's purchase on record (ready -> armed).
 -- ARGV[2]  JSON: {salt, in_flight, waiting, settle, upload_ttl, event, refresh_event, expire_event, expire_failure}
 --          salt = 128 random bits of this call; in_flight = slots altogether; waiting = armed jobs at most (the rate);
---          settle = ms until an arming is durable; upload_ttl = ms an upload is bought with
+--          settle = ms until an arming is durable; upload_ttl = ms an upload is bought with; budget? = credits a day;
+--          probe_lease = ms that a probe may take. A gate whose pause is over lets one job through, and opens when the
+--          vendor answers it.
 -- Returns  {how many were armed, why not more: 'open' | 'full' | 'busy' | 'idle' | 'memory' | a pause's reason}
 local a = cjson.decode(ARGV[2])
-local paused, ends = unpack(redis.call('HMGET', K.gate, 'reason', 'until'))
+local paused, ends, probe_ends = unpack(redis.call('HMGET', K.gate, 'reason', 'until', 'probe_until'))
 if paused and (tonumber(ends) == 0 or tonumber(ends) > NOW) then return {0, paused} end
-if paused then redis.call('DEL', K.gate) end
+if paused and tonumber(probe_ends or 0) > NOW then return {0, paused} end  -- half-open: one probe at a time
+if a.budget then
+  local spent = tonumber(redis.call('HGET', K.spent, math.floor(NOW / 86400000)) or 0)
+  if spent >= a.budget then return {0, 'budget'} end
+end
 
 local memory = redis.call('INFO', 'memory')
 local limit = tonumber(memory:match('maxmemory:(%d+)')) or 0
 if limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > 0.85 * limit then return {0, 'memory'} end
 
 local free = a.in_flight - redis.call('ZCARD', K.slots)
-local room = a.waiting - redis.call('ZCARD', K.state .. 'armed')
+local room = paused and 1 or a.waiting - redis.call('ZCARD', K.state .. 'armed')
 local identity, armed = nil, 0
 
 local function arm(job)
@@ -28,6 +34,9 @@ local function arm(job)
   set(job, 'durable_at', NOW + a.settle)
   unset(job, 'task_id')
   redis.call('ZADD', K.slots, NOW, job.id .. ':' .. nonce)
+  if paused then
+    redis.call('HSET', K.gate, 'probe', job.id .. ':' .. nonce, 'probe_until', text(NOW + a.settle + a.probe_lease))
+  end
   move(job, 'armed', NOW + a.settle, a.event)
   armed = armed + 1
 end

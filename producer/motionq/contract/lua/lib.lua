@@ -65,12 +65,13 @@ local function unsettled(job)
   return false
 end
 
--- Purchases that were never sent say nothing about money: only the last ones stay, so that a vendor out of reach for
--- days does not grow the record.
+-- Purchases that were never sent say nothing about money, refused ones little: only the last ones stay, so that a vendor
+-- out of reach for days does not grow the record.
 local function keep_book(job)
   local i = 1
   while #job.book > 20 and i < #job.book do
-    if job.book[i].status == 'not_sent' then table.remove(job.book, i) else i = i + 1 end
+    local closed = job.book[i].status == 'not_sent' or #job.book > 40 and job.book[i].status == 'refused'
+    if closed then table.remove(job.book, i) else i = i + 1 end
   end
   if #job.book > 0 then set(job, 'purchases', job.book) end
 end

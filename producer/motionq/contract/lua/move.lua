@@ -1,7 +1,8 @@
 -- Moves a job as one Move of contract/states.py says: validates first, writes once, and a repeated call is success.
 -- ARGV[2]  JSON: {id, call, move, claim?, nonce?, task?, set?, add?, unset?, purchase?, alarm_at? | alarm_in?, event?}
 --          call = random token of this call; set/add/unset = fields of the record; purchase = fields of the purchase;
---          task with the move `record_task`: the vendor's task ID to bind
+--          task with the move `record_task`: the vendor's task ID to bind; spent = credits this move costs (or, below 0,
+--          gives back)
 -- Returns  {'ok' | 'booked' | 'fenced' | 'missing' | 'bound', the job's state now}
 --          booked: the purchase was booked, the job did not move; bound: another purchase owns this task ID
 local a = cjson.decode(ARGV[2])
@@ -49,6 +50,15 @@ if p then
   if m.frees_slot and not elsewhere then redis.call('ZREM', K.slots, member) end
   if m.rate_slot == 'free' and not elsewhere then redis.call('ZREM', K.rate, member) end
   if m.rate_slot == 'answered' then redis.call('ZADD', K.rate, 'XX', NOW + C.rate_window, member) end
+  if m.settles_candidate then
+    p.candidate = nil
+    redis.call('ZREM', K.candidates, member)
+  end
+  if m.answers then
+    redis.call('DEL', K.unclear)
+    if redis.call('HGET', K.gate, 'probe') == member then redis.call('DEL', K.gate) end
+  end
+  if a.spent then redis.call('HINCRBYFLOAT', K.spent, math.floor(NOW / 86400000), a.spent) end
 end
 local alarm = a.alarm_at or (NOW + (a.alarm_in or 0))
 if m.ends_transfer then redis.call('ZREM', K.transfers, a.id)

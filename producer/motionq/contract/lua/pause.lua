@@ -1,11 +1,22 @@
 -- Pauses submission for the whole account. Of two pauses the one that ends later stays: a short pause of a worker's
--- must not open a gate that a person closed.
--- ARGV[2]  JSON: {reason, message, lasts?}   lasts = ms; absent: until somebody resumes
+-- must not open a gate that a person closed. The same trouble again, found by the probe, doubles the pause.
+-- ARGV[2]  JSON: {reason, message, lasts?, longest?, key?, need?}   lasts = ms of the first such pause, absent: until
+--          somebody (or a look at the account) resumes; longest = ms it may grow to; key = which key it is about;
+--          need = credits that were wanted
 -- Returns  1 if this pause is on record now, 0 if a longer one stays
 local a = cjson.decode(ARGV[2])
 redis.call('ZREM', K.ended, '')
-local ends = a.lasts and NOW + a.lasts or 0
-local known = tonumber(redis.call('HGET', K.gate, 'until') or -1)
-if known == 0 and ends > 0 or known > NOW and ends > 0 and ends < known then return 0 end
-redis.call('HSET', K.gate, 'reason', a.reason, 'since', text(NOW), 'until', text(ends), 'message', a.message)
+local known = redis.call('HMGET', K.gate, 'reason', 'until', 'again', 'probe')
+local reason, ends, again, probe = known[1], tonumber(known[2] or -1), tonumber(known[3] or 0), known[4]
+local half_open = reason and ends > 0 and ends <= NOW
+if reason == a.reason and half_open and probe then again = again + 1 elseif not half_open then again = 0 end
+
+local lasts = a.lasts and math.min(a.lasts * 2 ^ again, a.longest or a.lasts)
+local new = lasts and NOW + lasts or 0
+if reason and not half_open then
+  if ends == 0 and new > 0 or ends > NOW and new > 0 and new < ends then return 0 end
+end
+redis.call('DEL', K.gate)
+redis.call('HSET', K.gate, 'reason', a.reason, 'since', text(NOW), 'until', text(new), 'message', a.message,
+  'again', text(again), 'key', a.key or '', 'need', a.need or 0)
 return 1

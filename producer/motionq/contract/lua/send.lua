@@ -22,8 +22,9 @@ local disk = redis.call('INFO', 'persistence')
 local append_only = disk:match('aof_enabled:1')
 if append_only and not disk:match('aof_last_write_status:ok') then return wait(a.retry) end
 
-local paused, ends = unpack(redis.call('HMGET', K.gate, 'reason', 'until'))
-if paused and (tonumber(ends) == 0 or tonumber(ends) > NOW) then return {'refused', 0} end
+local paused, ends, probe = unpack(redis.call('HMGET', K.gate, 'reason', 'until', 'probe'))
+local over = paused and tonumber(ends) > 0 and tonumber(ends) <= NOW
+if paused and not (over and probe == a.id .. ':' .. a.nonce) then return {'refused', 0} end
 if NOW - (tonumber(job.uploaded_at) or 0) > a.upload_ttl then return {'refused', 0} end
 if job.deadline and tonumber(job.deadline) < NOW then return {'refused', 0} end
 

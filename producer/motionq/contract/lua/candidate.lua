@@ -1,0 +1,18 @@
+-- Somebody says that a purchase has this task (a callback, a person): remembered, to be verified by a reading.
+-- ARGV[2]  JSON: {id, nonce, task, orphans}   orphans = how many callbacks without a job are kept
+-- Returns  'stored' | 'known' (the vendor's verdict on this very task is on record) | 'orphan' (no such job or purchase)
+local a = cjson.decode(ARGV[2])
+redis.call('ZREM', K.ended, '')
+local job = load(a.id)
+local p = job and purchase(job, a.nonce)
+if not p then
+  redis.call('LPUSH', K.orphans, cjson.encode({NOW, a.id, a.task}))
+  redis.call('LTRIM', K.orphans, 0, a.orphans - 1)
+  return 'orphan'
+end
+if p.task_id == a.task and p.status ~= 'open' then return 'known' end
+p.candidate = a.task
+keep_book(job)
+redis.call('HSET', K.job .. job.id, 'purchases', job.purchases)
+redis.call('ZADD', K.candidates, NOW, a.id .. ':' .. a.nonce)
+return 'stored'

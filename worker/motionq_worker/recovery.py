@@ -1,0 +1,53 @@
+"""Brings task IDs that this machine has in its journal back onto the record, and erases what is there for good."""
+
+from __future__ import annotations
+
+import logging
+
+from motionq.contract import states
+from motionq.contract.durability import replicas_have_it, server_identity
+from motionq.contract.store import reachable
+from motionq_worker.journal import Entry
+from motionq_worker.schedule import next_look
+from motionq_worker.services import Services
+
+_log = logging.getLogger(__name__)
+
+
+def replay_journal(s: Services) -> None:
+    """Called at every tick; costs a look into a folder when there is nothing. Raises QueueUnavailable."""
+    entries = list(s.journal.entries())
+    if not entries:
+        return
+    with reachable():
+        server = server_identity(s.store.redis)
+    for entry in entries:
+        if not _on_record(s, entry):
+            s.journal.lacks(entry)
+            _record(s, entry)
+        elif s.journal.held(entry, server, settled_after=s.gate.settle_seconds()):
+            with reachable():
+                durable = replicas_have_it(s.store.redis, s.store.keys)
+            if durable:
+                s.journal.erase(entry)
+
+
+def _on_record(s: Services, entry: Entry) -> bool:
+    found = s.store.get_many([entry.job_id])
+    return any(p.nonce == entry.nonce and p.task_id == entry.task_id for record in found for p in record.purchases)
+
+
+def _record(s: Services, entry: Entry) -> None:
+    event = {"step": "recovery", "note": f"task {entry.task_id}, from the journal of a worker"}
+    outcome = s.store.move(
+        states.RECORD_TASK,
+        entry.job_id,
+        nonce=entry.nonce,
+        task=entry.task_id,
+        set={"running_since": s.store.now()},
+        unset=["failure"],
+        alarm_in=int(next_look(0) * 1000),
+        event=event,
+    )
+    if outcome.outcome in ("missing", "fenced") and s.journal.first_time(entry):
+        _log.error("task %s was bought for job %s, which the server does not know", entry.task_id, entry.job_id)
