@@ -65,6 +65,9 @@ class Request:
         for kind, media in (("image", self.image), ("video", self.video)):
             if is_url(media):
                 _check_url(kind, str(media))
+            elif not isinstance(media, str | os.PathLike | bytes) and not hasattr(media, "read"):
+                kinds = "a path, bytes, a binary file object or a web address"
+                raise InvalidJob(f"{kind}: must be {kinds}", field=kind, value=type(media).__name__)
             elif self.pass_url:
                 raise InvalidJob(f"{kind}: with pass_url it must be a web address", field=kind)
         return model
@@ -116,7 +119,10 @@ def _check_text(name: str, value: object) -> None:
 
 
 def _check_url(kind: str, url: str) -> None:
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        raise InvalidJob(f"{kind}: {redact(url)} is not a web address", field=kind) from None
     if parts.scheme.lower() not in ("http", "https") or not parts.hostname:
         raise InvalidJob(
             f"{kind}: {redact(url)} is not an http or https address",
@@ -161,6 +167,8 @@ def _check_words(request: Request) -> None:
 
 
 def _check_labels(labels: Mapping[str, str]) -> None:
+    if not isinstance(labels, Mapping):
+        raise InvalidJob("labels: must map names to values", field="labels", value=type(labels).__name__)
     if len(labels) > _MAX_LABELS:
         raise InvalidJob(
             f"labels: {len(labels)} labels, the limit is {_MAX_LABELS}",

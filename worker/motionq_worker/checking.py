@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import Any
 
@@ -17,6 +18,8 @@ from motionq_worker.kie.messages import Phase, Reading
 from motionq_worker.schedule import next_look
 from motionq_worker.services import Services
 from motionq_worker.settings import submit_lease
+
+_log = logging.getLogger(__name__)
 
 _SHARE_OF_LEASE = 0.7  # reading ends well before the claims of its jobs do
 _PATIENCE = 600_000  # ms for which a task that somebody named may stay invisible at the vendor
@@ -55,10 +58,12 @@ class Batch:
         said = [(record, decision) for record in self.waiting if (decision := self._means(record)) is not None]
         pipe = self._s.store.redis.pipeline(transaction=False)
         for record, decision in said:
+            self._learn(record, decision)
             self._queue(pipe, record, decision)
         outcomes = moved(pipe.execute(raise_on_error=False)) if said else []
-        for record, decision in said:
-            self._learn(record, decision)
+        for (record, _), outcome in zip(said, outcomes, strict=True):
+            if outcome.outcome == "error":
+                _log.error("the reading of job %s could not be written: %s", record.id, outcome.state)
         return [r.id for (r, d), o in zip(said, outcomes, strict=True) if d.settled and o.ok]
 
     def write_candidates(self) -> None:
@@ -127,5 +132,4 @@ class Batch:
         if decision.move is states.PAID:
             self._s.estimates.learn(record, (self._now - record.running_since) / 1000)
         if decision.new_upload:
-            self._s.uploads.forget(record.spec.image)
-            self._s.uploads.forget(record.spec.video)
+            self._s.uploads.forget(record.contents)

@@ -9,13 +9,13 @@ from __future__ import annotations
 import logging
 import random
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from celery import bootsteps
 from celery.utils.nodenames import default_nodename
-from kombu.exceptions import OperationalError
-from redis.exceptions import RedisError
+from kombu.exceptions import KombuError
+from redis.exceptions import RedisError, ResponseError
 from ulid import ULID
 
 from motionq.contract.errors import MotionQueueError
@@ -30,6 +30,8 @@ CHECKS_PER_MESSAGE = 100
 IDLE = 2.0  # seconds between ticks while no alarm is near
 SILENT = 30.0  # seconds after which a worker without a sign of life counts as gone
 _FORGET = 100  # finished records dropped per tick
+
+QUIET = (MotionQueueError, RedisError, KombuError, OSError)  # what passes when the server is back
 
 _log = logging.getLogger(__name__)
 
@@ -67,12 +69,10 @@ class Clock:
         while not self._stop.is_set():
             try:
                 pause = self.tick()
-            except (MotionQueueError, RedisError, OperationalError, OSError) as error:
-                _log.warning(
-                    "the clock could not tick: %s", error if isinstance(error, MotionQueueError) else type(error)
-                )
+            except QUIET as error:
+                _log.warning("the clock could not tick: %s", _words(error))
                 pause = IDLE
-            except Exception:  # a defect of ours must not stop the clock for all other jobs
+            except Exception:  # a defect of ours must not stop the clock for ever
                 _log.exception("the clock could not tick")
                 pause = IDLE
             # Somebody else may just have had the turn: after a wake-up the next tick comes soon in any case.
@@ -81,23 +81,34 @@ class Clock:
             self._wake.clear()
 
     def tick(self) -> float:
-        """One tick; returns how many seconds the next one can wait."""
+        """One tick; returns how many seconds the next one can wait.
+
+        Each part stands alone: what goes wrong in one must not keep the others from their jobs.
+        """
         mine, workers, next_alarm = self._turn()
-        replay_journal(self._services)
+        self._part("journal", lambda: replay_journal(self._services))
         if mine:
-            self._services.beat.beat()
-            self._services.prober.look()
-            self._gate.admit(self._worker)
+            self._part("beat", self._services.beat.beat)
+            self._part("gate", lambda: self._gate.admit(self._worker))
             for step in ("deliver", "check", "submit", "upload"):
-                self._publish(step, workers)
-            self._services.store.scripts.run("forget", {"limit": _FORGET})
+                self._part(step, lambda step=step: self._publish(step, workers))  # type: ignore[misc]
+            self._part("prober", self._services.prober.look)
+            self._part("forget", lambda: self._services.store.scripts.run("forget", {"limit": _FORGET}))
         near = 0 <= next_alarm <= IDLE * 1000
         return self._settings.tick if near else max(IDLE, self._settings.tick)
+
+    def _part(self, name: str, work: Callable[[], object]) -> None:
+        try:
+            work()
+        except QUIET as error:
+            _log.warning("the clock's %s failed: %s", name, _words(error))
+        except Exception:  # a defect of ours
+            _log.exception("the clock's %s failed", name)
 
     def _turn(self) -> tuple[bool, int, int]:
         argument = {
             "worker": self._worker,
-            "turn": int(self._settings.tick * 900),
+            "turn": max(1, int(self._settings.tick * 900)),
             "silent": int(SILENT * 1000),
         }
         with reachable():
@@ -131,11 +142,16 @@ class Clock:
         free = queue_cap(self._settings, workers) - waiting
         if step != "check":
             return free
-        per_second = self._settings.read_rate[0] / self._settings.read_rate[1]
-        return min(free * CHECKS_PER_MESSAGE, int(per_second * self._settings.tick))
+        share = self._settings.read_rate[0] / self._settings.read_rate[1] * self._settings.tick
+        # A share below one read per tick is kept on average: chance rounds it.
+        return min(free * CHECKS_PER_MESSAGE, int(share) + (random.random() < share % 1))
 
     def _lease(self, step: str) -> float:
         return self._settings.check_lease if step == "check" else self._settings.step_lease
+
+
+def _words(error: Exception) -> str:
+    return str(error) if isinstance(error, MotionQueueError | ResponseError) else type(error).__name__
 
 
 def queue_cap(settings: Settings, workers: int) -> int:

@@ -19,6 +19,7 @@ SETTLES_524 = 90_000  # ms: a task failed by time-out was seen to flip to succes
 SLOT_HELD = 25 * 60_000  # ms that an unknown purchase keeps its in-flight slot: the vendor's own limit is 20 minutes
 REFUSALS_IN_A_ROW = 4  # a generic 500 is repeated under a new nonce, this often at most
 CLOCKS_DIFFER = 300_000  # ms
+ADDRESSES_FOLLOW = 300_000  # ms for which a success without addresses is looked at again
 RESULTS_KEPT = 14 * 86_400_000  # ms the vendor says it keeps results
 
 
@@ -55,12 +56,21 @@ class Decision:
     settled: bool = False  # the vendor gave its verdict
     spent: float = 0.0  # credits that this costs, or (below 0) gives back
     new_upload: bool = False  # what lies at the vendor can't be used again
+    quiet: bool = False  # no line of history: it happens often and says little
 
 
 def failed(reason: str, message: str, *, charged: str = "no", code: str | None = None) -> dict[str, str]:
     """The field `failure` of a record."""
     failure = Failure.model_validate({"reason": reason, "message": message, "charged": charged, "code": code})
     return {"failure": failure.model_dump_json()}
+
+
+def poison(record: Record, step: str) -> Decision:
+    """Worker after worker has died over this job: it stops before it kills another."""
+    message = f"{record.turns - 1} workers died or hung over its {step}"
+    if step == "upload":
+        return Decision(move=states.FAIL_UPLOAD, set=failed("poison", message), note=message)
+    return Decision(move=states.BOOK_FAILURE, set=failed("delivery_failed", message, charged="yes"), note=message)
 
 
 # -- createTask -----------------------------------------------------------------------------------------------------
@@ -74,19 +84,21 @@ def not_connected(fault: NotSent) -> Decision:
 
 def not_sent(fault: NotSent) -> Decision:
     """The right to send was taken, and then nothing was sent."""
-    return Decision(move=states.NOT_SENT, note=str(fault))
+    pause = Pause(reason="vendor_unreachable", message=fault.message)
+    return Decision(move=states.NOT_SENT, add={"attempts": -1}, note=str(fault), pause=pause)
 
 
 def refused(fault: Refused, record: Record) -> Decision:
     """The vendor said no and made no task."""
+    why = {"refusal": fault.refusal.value}
     if fault.meaning is Meaning.PAUSE:
         pause = Pause(reason=fault.refusal.value, message=fault.message)
-        return Decision(move=states.REFUSED_AGAIN, note=str(fault), pause=pause)
-    before = sum(p.status is states.Purchase.REFUSED for p in record.purchases)
+        return Decision(move=states.REFUSED_AGAIN, purchase=why, note=str(fault), pause=pause)
+    before = sum(p.refusal == fault.refusal.value for p in record.purchases)
     if fault.meaning is Meaning.REPEATABLE and before + 1 < REFUSALS_IN_A_ROW:
-        return Decision(move=states.REFUSED_LATER, note=str(fault), alarm_in=15.0 * retry_in(before) / 2)
+        return Decision(move=states.REFUSED_LATER, purchase=why, note=str(fault), alarm_in=7.5 * retry_in(before))
     failure = failed("refused", fault.message, code=str(fault.code) if fault.code else None)
-    return Decision(move=states.REFUSED, set=failure, note=str(fault))
+    return Decision(move=states.REFUSED, set=failure, purchase=why, note=str(fault))
 
 
 def unknown(fault: Unknown, rules: Rules) -> Decision:
@@ -108,6 +120,8 @@ def overdue(record: Record, now: int, rules: Rules) -> Decision | None:
         if now < record.sent_until:
             return None
         return unknown(Unknown("the worker that sent it gave no report"), rules)
+    if not rules.callbacks and record.state is states.State.SUBMIT_UNKNOWN:
+        return give_up_unknown("nobody will tell whether kie.ai made a task: no callbacks are configured")
     waited = now - record.since
     if waited >= rules.unknown_window * 1000:
         return give_up_unknown(f"kie.ai named no task within {rules.unknown_window / 60:.0f} minutes")
@@ -123,10 +137,18 @@ def belongs(reading: Reading, record: Record, nonce: str) -> bool:
     """Whether a reading is about this purchase: our job and nonce in its callback address, else our request."""
     if reading.callback_url is not None:
         return reading.callback_url.endswith(f"/{record.id}/{nonce}")
-    if reading.model is None and not reading.image_urls:
-        return True  # nothing is echoed: the task ID alone, bound to this purchase, must do
-    asked = (record.spec.model, (record.image_url,), (record.video_url,), record.spec.prompt or None)
-    return asked == (reading.model, reading.image_urls, reading.video_urls, reading.prompt or None)
+    asked = {
+        "model": (record.spec.model, reading.model),
+        "image": ((record.image_url,), reading.image_urls),
+        "video": ((record.video_url,), reading.video_urls),
+        "prompt": (_words(record.spec.prompt), _words(reading.prompt)),
+    }
+    # Only what is echoed can differ: the task ID came on our own connection, and is bound to this purchase.
+    return all(ours == theirs for ours, theirs in asked.values() if theirs)
+
+
+def _words(prompt: str | None) -> str:
+    return " ".join((prompt or "").split())
 
 
 def confirms(reading: Reading, record: Record, line: PurchaseLine, window: float) -> bool:
@@ -150,7 +172,9 @@ def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rul
     age = (now - record.running_since) / 1000
     counted = record.purchase.estimate if record.purchase else 0.0
     if not belongs(reading, record, record.nonce):
-        return _still(age, rules, "kie.ai's record of this task is about another request")
+        return _still(age, rules)  # kie.ai's record of this task is about another request
+    if reading.phase is Phase.SUCCESS and not reading.result_urls and _fresh(reading, now):
+        return _still(age, rules)  # its addresses may follow
     if reading.phase is Phase.SUCCESS:
         return _paid(reading, now, counted)
     if reading.phase is Phase.FAIL:
@@ -172,10 +196,21 @@ def _still(age: float, rules: Rules, note: str | None = None) -> Decision:
     return Decision(move=states.STILL_RUNNING, alarm_in=next_look(age), note=note)
 
 
+def _completed(reading: Reading, now: int) -> int:
+    """When the vendor finished, as far as its clock can be believed (ms)."""
+    said = reading.completed_ms
+    return said if said is not None and abs(said - now) < RESULTS_KEPT else now
+
+
+def _fresh(reading: Reading, now: int) -> bool:
+    """Whether the success is so young that its addresses may still be on their way."""
+    return reading.completed_ms is not None and now - _completed(reading, now) < ADDRESSES_FOLLOW
+
+
 def _paid(reading: Reading, now: int, counted: float) -> Decision:
     verdict = {
         "urls": list(reading.result_urls),
-        "expires_at": (reading.completed_ms or now) + RESULTS_KEPT,
+        "expires_at": _completed(reading, now) + RESULTS_KEPT,
         "seconds": reading.cost_seconds,
         "credits": reading.credits,
     }

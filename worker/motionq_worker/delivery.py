@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import secrets
 import shutil
 import tempfile
 from dataclasses import dataclass
 from pathlib import Path
+from typing import IO
 
 from motionq.staging import open_storage
 from motionq_worker.fetch import fetch
@@ -75,12 +77,20 @@ class Delivery:
             fs.makedirs(root, exist_ok=True)
             with source.open("rb") as reader, fs.open(temporary, "wb") as writer:
                 shutil.copyfileobj(reader, writer, _CHUNK)
+                _sync(writer)
             fs.mv(temporary, final)
         except BaseException:
             with contextlib.suppress(Exception):
                 fs.rm_file(temporary)
             raise
         return final if "file" in fs.protocol else str(fs.unstrip_protocol(final))
+
+
+def _sync(writer: IO[bytes]) -> None:
+    """On disk before the record says so; storage that is no local file does this by itself."""
+    with contextlib.suppress(AttributeError, OSError, ValueError):
+        writer.flush()
+        os.fsync(writer.fileno())
 
 
 def _name(job_id: str, n: int) -> str:

@@ -3,18 +3,26 @@
 from __future__ import annotations
 
 import json
+import logging
+from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NoReturn, TypeVar
 
-from motionq.contract import states
-from motionq.contract.errors import JobFailed
+from redis.exceptions import RedisError
+
+from motionq.contract.errors import JobFailed, QueueUnavailable
 from motionq.contract.job import Failure
 from motionq.contract.record import Record
 from motionq.contract.states import Move, State
 from motionq.contract.store import Moved
 from motionq_worker import decisions
 from motionq_worker.decisions import Decision
+from motionq_worker.faults import KNOWN
+from motionq_worker.leases import ClaimLost, Lease
 from motionq_worker.services import Services
+
+T = TypeVar("T")
+_log = logging.getLogger(__name__)
 
 POISON_AFTER = 5  # claims whose worker died each time: the job itself kills workers
 
@@ -57,9 +65,8 @@ def begin(run: Execution, s: Services, move: Move) -> Record:
     lease = int(s.settings.step_lease * 1000)
     write(run, s, move, claim=run.claim, add={"turns": 1}, alarm_in=lease, event=run.event())
     record = s.store.get(run.job_id)
-    if record.turns > POISON_AFTER and run.step == "upload":
-        message = f"{record.turns - 1} workers died or hung over it"
-        fail(run, s, record, Decision(move=states.FAIL_UPLOAD, set=decisions.failed("poison", message)))
+    if record.turns > POISON_AFTER:
+        fail(run, s, record, decisions.poison(record, run.step))
     return record
 
 
@@ -78,9 +85,7 @@ def write(run: Execution, s: Services, move: Move, **values: Any) -> None:
 
 def apply(run: Execution, s: Services, record: Record, decision: Decision) -> Moved:
     """Writes a decision under every fence this execution has."""
-    if decision.pause:
-        s.gate.pause(decision.pause, record)
-    return move_job(
+    outcome = move_job(
         run,
         s,
         decision.move,
@@ -91,15 +96,19 @@ def apply(run: Execution, s: Services, record: Record, decision: Decision) -> Mo
         add=decision.add,
         unset=list(decision.unset),
         purchase=decision.purchase,
+        spent=decision.spent,
         alarm_in=int(decision.alarm_in * 1000),
-        event=run.event(decision.note),
+        event=None if decision.quiet else run.event(decision.note),
     )
+    if decision.pause:
+        s.gate.pause(decision.pause, record)
+    return outcome
 
 
-def end(run: Execution, s: Services, record: Record, decision: Decision) -> str:
+def end(run: Execution, s: Services, record: Record, decision: Decision) -> NoReturn:
     """Writes a decision and says it in Celery's words: a failure, a retry, or a plain end."""
     if "failure" in decision.set:
-        return fail(run, s, record, decision)
+        fail(run, s, record, decision)
     outcome = apply(run, s, record, decision)
     if outcome.outcome == "fenced":
         raise Superseded(f"{run.job_id} is {outcome.state}")
@@ -107,10 +116,27 @@ def end(run: Execution, s: Services, record: Record, decision: Decision) -> str:
     raise Later(f"{decision.note or decision.move.name}{wait}")
 
 
-def fail(run: Execution, s: Services, record: Record, decision: Decision) -> str:
+def fail(run: Execution, s: Services, record: Record, decision: Decision) -> NoReturn:
     """Writes a failure, then raises JobFailed with it."""
     outcome = apply(run, s, record, decision)
     if outcome.state != State.FAILED:
         raise Superseded(f"{run.job_id} is {outcome.state}")
     failure = Failure.model_validate(json.loads(decision.set["failure"]))
     raise JobFailed(f"{run.job_id}: {failure}")
+
+
+def moving_files(
+    run: Execution, s: Services, record: Record, work: Callable[[Lease], T], fault: Callable[[Exception], Decision]
+) -> T:
+    """Does the work under a lease that is renewed; what goes wrong is booked as `fault` says."""
+    with s.leases.hold(run.job_id, run.claim) as lease:
+        try:
+            return work(lease)
+        except ClaimLost as lost:
+            raise Superseded(str(lost)) from None
+        except (QueueUnavailable, RedisError):
+            raise
+        except Exception as error:
+            if not isinstance(error, KNOWN):
+                _log.exception("%s of job %s failed in an unforeseen way", run.step, run.job_id)
+            end(run, s, record, fault(error))

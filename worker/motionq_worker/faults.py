@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from motionq.contract import states
-from motionq.contract.errors import InvalidJob
+from motionq.contract.errors import InvalidJob, InvalidSettings
 from motionq.contract.record import Record
 from motionq_worker.addresses import ForbiddenAddress
 from motionq_worker.decisions import Decision, Pause, failed
@@ -14,18 +14,20 @@ from motionq_worker.kie.errors import CallRefused, KeyRefused, KieFault
 from motionq_worker.schedule import retry_in
 from motionq_worker.uploads import UploadBusy
 
-UPLOAD_FAULTS = (InvalidJob, Unreadable, ForbiddenAddress, FetchFailed, KieFault, UploadBusy, OSError)
-DELIVERY_FAULTS = (Unreadable, ForbiddenAddress, FetchFailed, NoVideo, OSError)
-# Anything else is a defect of ours: it is logged with its traceback, and the turns of the job are counted.
+# Faults with a sentence of their own. Anything else is a defect of ours, or of a storage's driver: it is logged with
+# its traceback, tried again, and shown by its kind only, since its words may hold anything.
+KNOWN = (
+    *(InvalidJob, InvalidSettings, Unreadable, ForbiddenAddress, FetchFailed, KieFault, UploadBusy, NoVideo),
+    OSError,
+)
 
-_BUSY = 1.5  # seconds until a job looks again whether another one has uploaded the same content
 _KEY = 60.0  # seconds between two tries with a key that the vendor refuses
 
 
 def upload_fault(error: Exception, record: Record, attempts: int) -> Decision:
     """What an exception of the upload step means."""
     if isinstance(error, UploadBusy):
-        return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=_BUSY, note=str(error))
+        return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=error.wait, note=str(error), quiet=True)
     if isinstance(error, KeyRefused):
         pause = Pause(reason="key_refused", message=error.message)
         return Decision(move=states.RETRY_UPLOAD, set={"turns": 0}, alarm_in=_KEY, note=sentence(error), pause=pause)
@@ -33,7 +35,8 @@ def upload_fault(error: Exception, record: Record, attempts: int) -> Decision:
         return Decision(move=states.FAIL_UPLOAD, set=failed(reason, sentence(error)), note=sentence(error))
     if record.tries + 1 >= attempts:
         message = f"{sentence(error)} ({attempts} tries)"
-        return Decision(move=states.FAIL_UPLOAD, set=failed("upload_failed", message), note=message)
+        reason = "staging_lost" if isinstance(error, FileNotFoundError) else "upload_failed"
+        return Decision(move=states.FAIL_UPLOAD, set=failed(reason, message), note=message)
     return Decision(
         move=states.RETRY_UPLOAD,
         set={"turns": 0},
@@ -50,17 +53,14 @@ def _final_upload(error: Exception) -> str | None:
         return "invalid_media"
     if isinstance(error, CallRefused):
         return "upload_refused"
-    if isinstance(error, FileNotFoundError):
-        return "staging_lost"
     return None
 
 
 def delivery_fault(error: Exception, record: Record, attempts: int, now: int) -> Decision:
     """What an exception of the deliver step means: the video is paid for, so patience is long."""
     expired = now >= int(record.verdict.get("expires_at") or 0)
-    hopeless = isinstance(error, ForbiddenAddress | NoVideo) or (
-        isinstance(error, FetchFailed | Unreadable) and record.tries + 1 >= attempts
-    )
+    passing = isinstance(error, OSError) or (isinstance(error, FetchFailed) and not error.permanent)
+    hopeless = isinstance(error, ForbiddenAddress | NoVideo) or (not passing and record.tries + 1 >= attempts)
     if hopeless or expired or (isinstance(error, FetchFailed) and error.permanent and record.tries >= 2):
         failure = failed("delivery_failed", sentence(error), charged="yes")
         return Decision(move=states.BOOK_FAILURE, set=failure, note=sentence(error))
@@ -75,7 +75,8 @@ def delivery_fault(error: Exception, record: Record, attempts: int, now: int) ->
 
 def sentence(error: Exception) -> str:
     """One line that may be shown: the words of our own errors, else the kind and the operating system's words."""
-    if isinstance(error, InvalidJob | Unreadable | ForbiddenAddress | FetchFailed | KieFault | UploadBusy | NoVideo):
+    ours = isinstance(error, KNOWN) and not isinstance(error, OSError)
+    if ours or (isinstance(error, FileNotFoundError) and len(error.args) == 1):
         return str(error)
     if isinstance(error, OSError) and error.strerror:
         return f"storage: {error.strerror}"

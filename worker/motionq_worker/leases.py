@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import logging
 import threading
 from collections.abc import Iterator
 
@@ -11,6 +12,8 @@ from redis.exceptions import RedisError
 from motionq.contract import states
 from motionq.contract.errors import QueueUnavailable
 from motionq.contract.store import JobStore
+
+_log = logging.getLogger(__name__)
 
 
 class ClaimLost(Exception):
@@ -72,9 +75,15 @@ class Leases:
             with self._lock:
                 held = list(self._held)
             for lease in held:
-                # A server out of reach is not a lost claim: the next round tries again.
-                with contextlib.suppress(QueueUnavailable, RedisError):
-                    self._renew(lease)
+                self._try_to_renew(lease)
+
+    def _try_to_renew(self, lease: Lease) -> None:
+        try:
+            self._renew(lease)
+        except (QueueUnavailable, RedisError):
+            _log.warning("a claim could not be renewed: the queue's server is away")  # not lost: the next round tries
+        except Exception:  # a defect must not end the renewing of all others
+            _log.exception("a claim could not be renewed")
 
     def _renew(self, lease: Lease) -> None:
         milliseconds = int(self._seconds * 1000)

@@ -13,7 +13,6 @@ from dataclasses import dataclass
 from typing import Any
 
 from motionq.contract import states
-from motionq.contract.errors import QueueUnavailable
 from motionq.contract.job import Failure, Result
 from motionq.contract.models import find_model
 from motionq.contract.record import Record
@@ -21,17 +20,13 @@ from motionq.contract.states import State
 from motionq_worker import decisions
 from motionq_worker.checking import Batch
 from motionq_worker.decisions import Decision
-from motionq_worker.execution import Execution, Later, Superseded, begin, end, fail, write
-from motionq_worker.faults import DELIVERY_FAULTS, UPLOAD_FAULTS, delivery_fault, upload_fault
+from motionq_worker.execution import Execution, Later, Superseded, begin, end, fail, moving_files, write
+from motionq_worker.faults import delivery_fault, upload_fault
 from motionq_worker.kie.errors import NotSent
-from motionq_worker.leases import ClaimLost, Lease
+from motionq_worker.leases import Lease
 from motionq_worker.purchasing import buy, earlier_failure, follow_if_alive, take_the_right_to_send
 from motionq_worker.services import Services
 from motionq_worker.uploads import Uploaded, Wanted, passed_through
-
-STALE_SEND = 3.0  # seconds between taking the right to send and sending, after which it is too late
-_TRIES_TO_RECORD = 600  # seconds for which a task ID in hand is written again and again
-
 
 # -- upload -----------------------------------------------------------------------------------------------------------
 
@@ -40,15 +35,13 @@ def upload(run: Execution, s: Services) -> str:
     """Check the files, bring them to the vendor (each content once), and put the job into its tenant's line."""
     record = begin(run, s, states.BEGIN_UPLOAD)
     began = time.monotonic()
-    with s.leases.hold(run.job_id, run.claim) as lease:
-        try:
-            image, video = _files(record, s, lease)
-        except ClaimLost as lost:
-            raise Superseded(str(lost)) from None
-        except QueueUnavailable:
-            raise
-        except UPLOAD_FAULTS as error:
-            return end(run, s, record, upload_fault(error, record, s.settings.step_attempts))
+    image, video = moving_files(
+        run,
+        s,
+        record,
+        lambda lease: _files(record, s, lease),
+        lambda error: upload_fault(error, record, s.settings.step_attempts),
+    )
     note = f"uploaded image {_moved_bytes(image)}, video {_moved_bytes(video)} in {time.monotonic() - began:.1f} s"
     write(
         run,
@@ -58,6 +51,7 @@ def upload(run: Execution, s: Services) -> str:
         set={
             "image_url": image.url,
             "video_url": video.url,
+            "contents": f"{image.content} {video.content}".strip(),
             "uploaded_at": min(image.at, video.at),
             "video_seconds": str(getattr(video.facts, "seconds", 0.0)),
             "turns": 0,
@@ -142,16 +136,13 @@ def deliver(run: Execution, s: Services) -> str:
     if "failure" in record.verdict:
         failure = Failure.model_validate(record.verdict["failure"])
         return fail(run, s, record, Decision(move=states.BOOK_FAILURE, set={"failure": failure.model_dump_json()}))
-    with s.leases.hold(run.job_id, run.claim) as lease:
-        try:
-            result, note = _result(record, s, lease)
-        except ClaimLost as lost:
-            raise Superseded(str(lost)) from None
-        except QueueUnavailable:
-            raise
-        except DELIVERY_FAULTS as error:
-            now = s.store.now()
-            return end(run, s, record, delivery_fault(error, record, s.settings.step_attempts, now))
+    result, note = moving_files(
+        run,
+        s,
+        record,
+        lambda lease: _result(record, s, lease),
+        lambda error: delivery_fault(error, record, s.settings.step_attempts, s.store.now()),
+    )
     write(
         run,
         s,

@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import logging
 import time
+from collections.abc import Callable
+from typing import TypeVar
+
+from redis.exceptions import RedisError
 
 from motionq.contract import states
 from motionq.contract.errors import JobFailed, QueueUnavailable
@@ -24,6 +28,7 @@ from motionq_worker.services import Services
 STALE_SEND = 3.0  # seconds between taking the right to send and sending, after which it is too late
 _TRIES_TO_RECORD = 600.0  # seconds for which a task ID in hand is written again and again; then its journal line waits
 
+T = TypeVar("T")
 _log = logging.getLogger(__name__)
 
 
@@ -65,19 +70,41 @@ def take_the_right_to_send(run: Execution, s: Services, record: Record) -> None:
 
 
 def buy(run: Execution, s: Services, record: Record, connection: PurchaseConnection) -> str:
-    """The POST. From here on only an answer of the vendor's tells whether money was spent."""
+    """The POST. From here on only an answer of the vendor's tells whether money was spent.
+
+    Whatever the answer is, it is written until the server takes it.
+    """
     try:
         task_id = connection.create_task(_body(record, s))
     except NotSent as fault:
-        return end(run, s, record, decisions.not_sent(fault))
+        decision = decisions.not_sent(fault)
     except Refused as fault:
-        return end(run, s, record, decisions.refused(fault, record))
+        decision = decisions.refused(fault, record)
     except Unknown as fault:
-        s.gate.unclear(record)
-        if fault.candidate:  # seen in a broken answer: believed only when a reading names this purchase
-            s.store.name_task(record.id, record.nonce, fault.candidate)
-        return end(run, s, record, decisions.unknown(fault, s.rules))
-    return _bought(run, s, record, task_id)
+        decision, doubt = decisions.unknown(fault, s.rules), fault
+        _until_written(lambda: _doubt(s, record, doubt), _TRIES_TO_RECORD)
+    else:
+        return _bought(run, s, record, task_id)
+    return _until_written(lambda: end(run, s, record, decision), _TRIES_TO_RECORD)
+
+
+def _doubt(s: Services, record: Record, fault: Unknown) -> None:
+    """Counts an answer that can't be trusted, and remembers a task ID seen in it (to be verified by a reading)."""
+    s.gate.unclear(record)
+    if fault.candidate:
+        s.store.name_task(record.id, record.nonce, fault.candidate)
+
+
+def _until_written(write: Callable[[], T], seconds: float) -> T:
+    """Repeats a write until the server takes it; every write of ours may be repeated."""
+    ends = time.monotonic() + seconds
+    while True:
+        try:
+            return write()
+        except (QueueUnavailable, RedisError):
+            if time.monotonic() > ends:
+                raise
+            time.sleep(0.5)
 
 
 def _body(record: Record, s: Services) -> dict[str, object]:
@@ -96,18 +123,15 @@ def _body(record: Record, s: Services) -> dict[str, object]:
 def _bought(run: Execution, s: Services, record: Record, task_id: str) -> str:
     """A task ID in hand is never dropped: it is in the journal, and written until the server takes it."""
     _write_down(s, Entry(job_id=record.id, nonce=record.nonce, task_id=task_id))
-    ends = time.monotonic() + _TRIES_TO_RECORD
-    while True:
-        try:
-            outcome = record_task(run, s, record, task_id)
-        except QueueUnavailable:
-            if time.monotonic() > ends:
-                raise
-            time.sleep(0.5)
-        else:
-            if outcome.outcome == "bound":
-                raise JobFailed(f"{run.job_id}: kie.ai named task {task_id}, which belongs to another purchase")
-            return f"task {task_id}"
+    try:
+        outcome = _until_written(lambda: record_task(run, s, record, task_id), _TRIES_TO_RECORD)
+    except (QueueUnavailable, RedisError):
+        _log.error("task %s of job %s is not on record yet: it is in the journal", task_id, record.id)
+        raise
+    if outcome.outcome in ("ok", "booked"):
+        return f"task {task_id}"
+    _log.error("task %s of job %s could not be recorded: %s", task_id, record.id, outcome.outcome)
+    raise JobFailed(f"{run.job_id}: task {task_id} was bought and can't be recorded ({outcome.outcome})")
 
 
 def _write_down(s: Services, entry: Entry) -> None:

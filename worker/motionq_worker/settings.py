@@ -2,16 +2,38 @@
 
 from __future__ import annotations
 
+import errno
+import os
 from urllib.parse import urlsplit
 
+from motionq.contract.errors import InvalidSettings
+from motionq.contract.redact import redact
 from motionq.contract.settings import Settings, load
+from motionq.staging import open_storage
 from motionq_worker.decisions import Rules
 from motionq_worker.kie.account import KieAccount
 
 
 def load_worker() -> Settings:
     """Settings of a worker, from the environment and `./.env`. Raises InvalidSettings naming all that is wrong."""
-    return load(dotenv=True, required=("KIE_API_KEY",))
+    settings = load(dotenv=True, required=("KIE_API_KEY",))
+    check_storage(settings)
+    return settings
+
+
+def check_storage(settings: Settings) -> None:
+    """A worker that can't reach the storage would fail other people's jobs. Raises InvalidSettings."""
+    places = {"MOTIONQ_STAGING_URL": settings.staging, "MOTIONQ_RESULTS_URL": settings.results}
+    for name, url in places.items():
+        if url == "none":
+            continue
+        fs, root = open_storage(url, setting=name)
+        try:
+            fs.makedirs(root, exist_ok=True)
+            if "file" in fs.protocol and not os.access(root, os.R_OK | os.W_OK | os.X_OK):
+                raise PermissionError(errno.EACCES, "not readable and writable")
+        except OSError as error:
+            raise InvalidSettings(f"{name}: {redact(url)} can't be used: {error.strerror or error}") from None
 
 
 def account(settings: Settings) -> KieAccount:

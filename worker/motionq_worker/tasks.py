@@ -6,15 +6,16 @@ returns what happened.
 
 from __future__ import annotations
 
+import logging
 import secrets
 from collections.abc import Callable
 from typing import Any
 
 from celery import Celery, Task, shared_task
 from celery.exceptions import Retry
-from redis.exceptions import RedisError
 
 from motionq.broker import START_TASK
+from motionq.contract.connection import reachable
 from motionq.contract.errors import JobFailed, JobNotFound, QueueUnavailable
 from motionq_worker import pipeline
 from motionq_worker.execution import Execution, Later, Superseded
@@ -22,6 +23,12 @@ from motionq_worker.services import Services
 
 _OPTIONS: dict[str, Any] = {"bind": True, "throws": (JobFailed,), "ignore_result": True, "max_retries": None}
 
+
+class Defect(Exception):
+    """Something in motionq, or in a storage's driver, is broken; the alarm tries the step again."""
+
+
+_log = logging.getLogger(__name__)
 
 _UNREACHABLE = Later("the queue's server can't be reached; the alarm clock goes on when it is back")
 
@@ -55,24 +62,32 @@ def deliver(self: Task, job_id: str) -> str:
 def check(self: Task, job_ids: list[str]) -> dict[str, Any]:
     """Read the status of many tasks at once."""
     try:
-        said = pipeline.check(job_ids, self.request.id, self.request.hostname, _services(self.app))
+        with reachable():
+            said = pipeline.check(job_ids, self.request.id, self.request.hostname, _services(self.app))
         if said["done"]:
             _wake(self)
         return said
-    except (QueueUnavailable, RedisError):
+    except QueueUnavailable:
         raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
 
 
 def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) -> str:
     run = _execution(task, job_id)
     try:
-        return step(run, _services(task.app))
+        with reachable():
+            return step(run, _services(task.app))
     except Later as later:
         raise Retry(str(later), exc=later) from None
-    except (QueueUnavailable, RedisError):
+    except QueueUnavailable:
         raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
     except (Superseded, JobNotFound) as stopped:
         return f"stopped: {stopped}"
+    except (JobFailed, Retry):
+        raise
+    except Exception as error:
+        # Celery sends what is raised to Flower, where nothing redacts it: the log has the rest.
+        _log.exception("%s of job %s failed in an unforeseen way", run.step, job_id)
+        raise Defect(f"{job_id}: {type(error).__name__} in {run.step}, see the worker's log") from None
     finally:
         _wake(task)  # the next link of the chain may be due
 

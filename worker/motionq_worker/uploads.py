@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import json
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import NoReturn
 
 from motionq.contract.job import Source, StagedSource, UrlSource
 from motionq.contract.models import (
@@ -34,7 +35,11 @@ Facts = ImageFacts | VideoFacts
 
 
 class UploadBusy(Exception):
-    """Another worker uploads this content now; it will be there soon."""
+    """Another worker uploads this content now, and wakes this job then, at the latest after `wait` seconds."""
+
+    def __init__(self, wait: float) -> None:
+        super().__init__("another job uploads the same file")
+        self.wait = wait
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +70,7 @@ class Uploaded:
     url: str
     at: int
     facts: Facts | None
+    content: str = ""
     sent: int = 0
 
 
@@ -101,10 +107,10 @@ class Uploads:
         with self._fetched(wanted, wanted.source) as (path, content):
             return self._cached(wanted, content) or self._upload(wanted, content, path, lease)
 
-    def forget(self, source: Source) -> None:
+    def forget(self, contents: Iterable[str]) -> None:
         """The vendor can't use what lies there: the next job uploads again."""
-        if isinstance(source, StagedSource):
-            self._store.redis.delete(self._store.keys.upload(source.sha256))
+        for content in contents:
+            self._store.redis.delete(self._store.keys.upload(content))
 
     def _cached(self, wanted: Wanted, content: str) -> Uploaded | None:
         raw = self._store.redis.hgetall(self._store.keys.upload(content))
@@ -113,7 +119,7 @@ class Uploads:
         kind = ImageFacts if wanted.kind == "image" else VideoFacts
         facts: Facts = kind(**json.loads(raw["facts"]))
         wanted.check(facts)
-        return Uploaded(url=str(raw["url"]), at=int(raw["at"]), facts=facts)
+        return Uploaded(url=str(raw["url"]), at=int(raw["at"]), facts=facts, content=content)
 
     def _upload_staged(self, wanted: Wanted, source: StagedSource, lease: Lease) -> Uploaded:
         with self._staging.local_path(StagedFile(**source.model_dump())) as path:
@@ -134,13 +140,14 @@ class Uploads:
         answer = self._client.upload(
             path,
             size=size,
-            file_name=f"{content}{kind.extension}",
+            # Names at the vendor: equal ones overwrite, and its CDN may then lag. So each upload has its own.
+            file_name=f"{content}-{at}{kind.extension}",
             upload_path=UPLOAD_PATH,
             mime=facts.media_type,
             progress=lambda _: lease.check(),
         )
         self._remember(content, answer.download_url, at, facts)
-        return Uploaded(url=answer.download_url, at=at, facts=facts, sent=size)
+        return Uploaded(url=answer.download_url, at=at, facts=facts, content=content, sent=size)
 
     def _remember(self, content: str, url: str, at: int, facts: Facts) -> None:
         key = self._store.keys.upload(content)
@@ -155,7 +162,7 @@ class Uploads:
         key, owner = self._store.keys.uploading(content), f"{lease.job_id}.{lease.claim}"
         redis = self._store.redis
         if not redis.set(key, owner, nx=True, px=self._lease) and redis.get(key) != owner:
-            raise UploadBusy("another job uploads the same file")
+            self._wait_in_line(content, lease.job_id)
         lease.locks.add(key)
         try:
             yield
@@ -163,6 +170,19 @@ class Uploads:
             lease.locks.discard(key)
             if redis.get(key) == owner:
                 redis.delete(key)
+            self._wake_the_line(content)
+
+    def _wait_in_line(self, content: str, job_id: str) -> NoReturn:
+        key = self._store.keys.waiting(content)
+        self._store.redis.sadd(key, job_id)
+        self._store.redis.pexpire(key, self._lease * 10)
+        raise UploadBusy(self._lease / 1000)
+
+    def _wake_the_line(self, content: str) -> None:
+        key = self._store.keys.waiting(content)
+        waiting = [str(job_id) for job_id in self._store.redis.smembers(key)]
+        self._store.redis.delete(key)
+        self._store.hurry("upload", waiting)
 
     @contextmanager
     def _fetched(self, wanted: Wanted, source: UrlSource) -> Iterator[tuple[Path, str]]:

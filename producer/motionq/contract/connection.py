@@ -1,10 +1,16 @@
-"""The one way to the queue's server."""
+"""The one way to the queue's server, and what its faults mean."""
 
 from __future__ import annotations
 
-from redis import Redis
+from collections.abc import Iterator
+from contextlib import contextmanager
 
-from motionq.contract.errors import InvalidSettings
+from redis import Redis
+from redis.exceptions import ConnectionError as RedisConnectionError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import TimeoutError as RedisTimeoutError
+
+from motionq.contract.errors import InvalidSettings, QueueUnavailable
 from motionq.contract.settings import Settings
 
 
@@ -24,3 +30,30 @@ def connect(settings: Settings) -> Redis:
         )
     except ValueError as error:
         raise InvalidSettings(f"REDIS_URL: not a usable address ({type(error).__name__})") from None
+
+
+# Answers of a server that is there and takes no writes now. Redis 6.2 wraps a script's error in words of its own, so
+# the whole text is searched.
+_TAKES_NO_WRITES = ("MISCONF", "NOREPLICAS", "READONLY", "BUSY", "MASTERDOWN", "LOADING", "CLUSTERDOWN")
+
+
+@contextmanager
+def reachable() -> Iterator[None]:
+    """Turns the server's faults into QueueUnavailable, without its address (which may hold a password)."""
+    try:
+        yield
+    except OutOfMemoryError as error:
+        raise QueueUnavailable(_FULL) from error
+    except (RedisConnectionError, RedisTimeoutError) as error:
+        raise QueueUnavailable(
+            "the queue's server can't be reached: start one with `motionq up --sandbox`, or set REDIS_URL"
+        ) from error
+    except ResponseError as error:
+        if "OOM " in str(error):
+            raise QueueUnavailable(_FULL) from error
+        if not isinstance(error, ReadOnlyError) and not any(word in str(error) for word in _TAKES_NO_WRITES):
+            raise
+        raise QueueUnavailable("the queue's server takes no writes at this moment") from error
+
+
+_FULL = "the queue's server is full (maxmemory reached) and takes no new jobs"

@@ -12,6 +12,7 @@ from motionq.contract.keys import Keys
 # With appendfsync everysec a write may be lost for 1 s, and for 2 s when the disk is slow; by then the server stops
 # taking writes. (WAITAOF does not serve: it was measured to answer before the fsync on Valkey 9.1.)
 EVERYSEC = 2.1
+_KERNEL = 35.0  # with appendfsync no the kernel writes when it likes: 30 s on Linux
 _PATIENCE = 1000  # ms for which replicas are waited for
 
 
@@ -23,7 +24,7 @@ def settles_after(redis: Redis) -> float:
         policy = redis.config_get("appendfsync").get("appendfsync")
     except ResponseError:  # not allowed to ask: take the slower one
         policy = None
-    return 0.0 if policy == "always" else EVERYSEC
+    return {"always": 0.0, "no": _KERNEL}.get(str(policy), EVERYSEC)
 
 
 def replicas_have_it(redis: Redis, keys: Keys) -> bool:

@@ -19,9 +19,13 @@ SCHEMA_VERSION = 1
 PRIORITIES = ("low", "normal", "high")
 DEFAULT_MODEL = "kling-2.6/motion-control"
 
-# What signs an address changes with every signing; what it names does not.
+# What signs an address changes with every signing; what it names does not. Beside names that only signatures have, some
+# count only where the signature itself stands beside them: `token` or `st` alone may well name the file.
 _SIGNATURES = ("x-amz-", "x-goog-", "x-oss-", "q-sign", "q-ak", "q-key", "q-header", "q-url")
-_SIGNATURE_NAMES = {"awsaccesskeyid", "signature", "expires", "policy", "key-pair-id", "sig", "se", "sv", "st", "token"}
+_BESIDE = {
+    "signature": {"signature", "expires", "awsaccesskeyid", "googleaccessid", "key-pair-id", "policy"},
+    "sig": {"sig", "se", "sv", "st", "sp", "sr", "spr", "skoid", "sktid", "skt", "ske", "sks", "skv"},
+}
 
 
 class _Frozen(BaseModel):
@@ -70,7 +74,9 @@ class UrlSource(_Frozen):
     def identity(self) -> str:
         """The address without what merely signs it."""
         parts = urlsplit(self.url)
-        query = [(k, v) for k, v in parse_qsl(parts.query, keep_blank_values=True) if not _signs(k.lower())]
+        given = parse_qsl(parts.query, keep_blank_values=True)
+        signing = _signing({name.lower() for name, _ in given})
+        query = [(name, value) for name, value in given if name.lower() not in signing]
         return urlunsplit((parts.scheme, parts.netloc.lower(), parts.path, urlencode(query), ""))
 
     def public(self) -> dict[str, object]:
@@ -81,8 +87,10 @@ class UrlSource(_Frozen):
         yield "url", redact(self.url)
 
 
-def _signs(name: str) -> bool:
-    return name in _SIGNATURE_NAMES or name.startswith(_SIGNATURES)
+def _signing(names: set[str]) -> set[str]:
+    """Those names of a query that only sign."""
+    found = {name for name in names if name.startswith(_SIGNATURES)}
+    return found.union(*(group for name, group in _BESIDE.items() if name in names))
 
 
 Source = StagedSource | UrlSource

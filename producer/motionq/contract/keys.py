@@ -36,6 +36,14 @@ class Keys:
         """Sorted set: a tenant's jobs that may be bought; score = age moved by priority, in ms."""
         return self._name("line", tenant)
 
+    def pace(self, tenant: str) -> str:
+        """String: when the tenant's next new job comes due, in ms; lives a minute longer."""
+        return self._name("pace", tenant)
+
+    def waiting(self, content: str) -> str:
+        """Set: jobs that wait for another one to upload this content; lives as long as its uploader may."""
+        return self._name("waiting", content)
+
     @property
     def tenants(self) -> str:
         """Sorted set: tenants with a line; score = the turn in which the gate served them last."""
@@ -161,6 +169,7 @@ class Keys:
             "line": self.line(""),
             "state": self.state(""),
             "task": self.task(""),
+            "pace": self.pace(""),
             "due": {step: self.due(step) for step in STEPS},
             **{name: getattr(self, name) for name in whole},
         }

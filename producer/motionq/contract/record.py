@@ -24,6 +24,7 @@ class PurchaseLine:
     credits: float | None = None
     estimate: float = 0.0  # credits that were counted when its task ID was recorded
     candidate: str | None = None  # a task that somebody named for it, not verified yet
+    refusal: str | None = None  # why the vendor refused it
     suspect_at: int | None = None  # when a 524 was first read; a reading started 90 s later settles it
 
 
@@ -47,6 +48,7 @@ class Record:
     tries: int = 0
     attempts: int = 0
     generations: int = 0
+    contents: tuple[str, ...] = ()  # hashes of what was uploaded for it
     image_url: str = ""
     video_url: str = ""
     uploaded_at: int = 0
@@ -68,9 +70,22 @@ class Record:
         return next((p for p in self.purchases if p.nonce == self.nonce), None)
 
 
-def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
-    """The record that `HGETALL` answered."""
+class Unreadable(Exception):
+    """A record that this version of motionq can't read; the message holds nothing of its content."""
 
+
+def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
+    """The record that `HGETALL` answered. Raises Unreadable."""
+    try:
+        return _from_hash(job_id, raw)
+    except (ValueError, KeyError, TypeError, AttributeError) as error:
+        version = raw.get("schema_version", "none")
+        raise Unreadable(
+            f"the record of job {job_id} (schema {version}) can't be read: {type(error).__name__}"
+        ) from None
+
+
+def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
     def whole(name: str) -> int:
         return int(float(raw.get(name) or 0))
 
@@ -80,7 +95,7 @@ def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         tenant=raw["tenant"],
         priority=raw["priority"],
         labels=json.loads(raw.get("labels") or "{}"),
-        spec=JobSpec.model_validate_json(raw["spec"]),
+        spec=JobSpec.model_validate_json(raw["spec"], extra="ignore"),  # a newer producer may know more
         created_at=whole("created_at"),
         updated_at=whole("updated_at"),
         since=whole("since"),
@@ -91,6 +106,7 @@ def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         tries=whole("tries"),
         attempts=whole("attempts"),
         generations=whole("generations"),
+        contents=tuple(raw.get("contents", "").split()),
         image_url=raw.get("image_url", ""),
         video_url=raw.get("video_url", ""),
         uploaded_at=whole("uploaded_at"),
@@ -103,8 +119,8 @@ def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         running_since=whole("running_since"),
         verdict=json.loads(raw.get("verdict") or "{}"),
         purchases=_purchases(raw.get("purchases")),
-        result=Result.model_validate_json(raw["result"]) if raw.get("result") else None,
-        failure=Failure.model_validate_json(raw["failure"]) if raw.get("failure") else None,
+        result=Result.model_validate_json(raw["result"], extra="ignore") if raw.get("result") else None,
+        failure=Failure.model_validate_json(raw["failure"], extra="ignore") if raw.get("failure") else None,
     )
 
 

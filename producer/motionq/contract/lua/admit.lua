@@ -14,9 +14,7 @@ if a.budget then
   if spent >= a.budget then return {0, 'budget'} end
 end
 
-local memory = redis.call('INFO', 'memory')
-local limit = tonumber(memory:match('maxmemory:(%d+)')) or 0
-if limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > 0.85 * limit then return {0, 'memory'} end
+if memory_above(0.85) then return {0, 'memory'} end
 
 local free = a.in_flight - redis.call('ZCARD', K.slots)
 local room = paused and 1 or a.waiting - redis.call('ZCARD', K.state .. 'armed')
@@ -62,8 +60,10 @@ while armed < math.min(free, room) and looked < 200 do
   looked = looked + 1
   redis.call('ZADD', K.tenants, redis.call('INCR', K.turn), tenant)
   local id = redis.call('ZRANGE', K.line .. tenant, 0, 0)[1]
-  local job = id and load(id)
-  if job then consider(job) else
+  local readable, job = pcall(load, id or '')
+  if not readable then
+    redis.call('ZADD', K.line .. tenant, 'XX', 9e15, id)  -- behind all others: it must not stop them
+  elseif job then consider(job) else
     if id then redis.call('ZREM', K.line .. tenant, id) else redis.call('ZREM', K.tenants, tenant) end
   end
 end

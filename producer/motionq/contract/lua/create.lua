@@ -1,8 +1,10 @@
 -- Makes a job, if absent: the caller's ID makes a repeated call harmless, its idempotency key a repeated request.
--- ARGV[2]  JSON: {id, fields, idempotency?, digest, event}   idempotency = the key's whole name
+-- ARGV[2]  JSON: {id, fields, idempotency?, digest, pace, event}   idempotency = the key's whole name; pace = ms between
+--          two jobs of one tenant
 -- Returns  {'created' | 'exists' | 'conflict', job ID}
 local a = cjson.decode(ARGV[2])
 if redis.call('EXISTS', K.job .. a.id) == 1 then return {'exists', a.id} end
+if memory_above(0.9) then return redis.error_reply('OOM motionq keeps the last tenth of the memory for jobs under way') end
 if a.idempotency then
   local owner = redis.call('GET', a.idempotency)
   local id, digest = (owner or ''):match('^(.+):(%x+)$')
@@ -20,5 +22,9 @@ for field, value in pairs(a.fields) do
 end
 redis.call('HSET', K.job .. a.id, unpack(flat))
 record_event(job, 'queued', a.event)
-enter(job, 'queued', NOW)
+-- One tenant's backlog must not hold up another's uploads: a tenant's jobs come due one after another.
+local pace = K.pace .. job.tenant
+local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))
+redis.call('SET', pace, text(due + a.pace), 'PX', text(due - NOW + 60000))
+enter(job, 'queued', due - lift(a.fields.priority))
 return {'created', a.id}

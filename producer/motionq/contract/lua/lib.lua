@@ -21,6 +21,13 @@ local function server_identity()
   return (server:match('run_id:(%x+)') or '') .. '/' .. (replication:match('master_replid:(%x+)') or '')
 end
 
+-- Memory that is kept free for what is under way: a server that is quite full takes no message of Celery's either.
+local function memory_above(share)
+  local memory = redis.call('INFO', 'memory')
+  local limit = tonumber(memory:match('maxmemory:(%d+)')) or 0
+  return limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > share * limit
+end
+
 local function load(id)
   local flat = redis.call('HGETALL', K.job .. id)
   if #flat == 0 then return nil end
@@ -107,12 +114,15 @@ local function expire(job)
   for _, name in ipairs(lifelong(job)) do redis.call('PEXPIREAT', name, text(expires)) end
 end
 
-local LIFT = {high = 3600000, normal = 0, low = -3600000}  -- a step of priority weighs as much as an hour of age
+local function lift(priority)  -- a step of priority weighs as much as an hour of age
+  if priority == 'high' then return 3600000 end
+  return priority == 'low' and -3600000 or 0
+end
 
 local function enter(job, state, alarm)
   local home = C.homes[state]
   if home == 'line' then
-    redis.call('ZADD', K.line .. job.tenant, job.created_at - LIFT[job.priority], job.id)
+    redis.call('ZADD', K.line .. job.tenant, (tonumber(job.created_at) or NOW) - lift(job.priority), job.id)
     redis.call('ZADD', K.tenants, 'NX', redis.call('GET', K.turn) or 0, job.tenant)
   elseif home then
     redis.call('ZADD', K.due[home], alarm or NOW, job.id)

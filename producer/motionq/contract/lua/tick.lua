@@ -3,8 +3,8 @@
 --          a worker counts as gone
 -- Returns  {1 if this worker ticks now else 0, live workers, ms until the next alarm (-1: none is set)}
 local a = cjson.decode(ARGV[2])
+redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', NOW - a.silent)  -- first: a full server must not stop the clocks
 redis.call('ZADD', K.workers, NOW, a.worker)
-redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', NOW - a.silent)
 local mine = redis.call('SET', K.tick, a.worker, 'NX', 'PX', a.turn)
 local first = redis.call('EXISTS', K.tenants) == 1 and NOW or nil
 for _, due in pairs(K.due) do

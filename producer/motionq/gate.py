@@ -1,0 +1,79 @@
+"""The gate as people see it: whether jobs are bought now, why not, since and until when."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime
+from typing import Any
+
+from motionq.contract.connection import reachable
+from motionq.contract.job import iso
+from motionq.contract.states import State
+from motionq.contract.store import JobStore
+
+_DAY = 86_400_000  # ms
+
+
+@dataclass(frozen=True, kw_only=True)
+class GateStatus:
+    """The gate at one moment. `in_flight`: purchases under way; `waiting`: jobs that could be bought.
+
+    `until` None: until somebody resumes, or the reason is gone. `half_open`: its time is over, one job tries now, and
+    kie.ai's answer to it decides.
+    """
+
+    open: bool
+    reason: str | None = None
+    message: str | None = None
+    since: datetime | None = None
+    until: datetime | None = None
+    half_open: bool = False
+    in_flight: int
+    waiting: int
+
+    def to_json(self) -> dict[str, Any]:
+        """The object of `motionq gate --json`: every key is always there, absent values are null."""
+        return {k: iso(v) if isinstance(v, datetime) else v for k, v in asdict(self).items()}
+
+
+def gate_status(store: JobStore, budget: float | None) -> GateStatus:
+    """The gate now; `budget` in credits a day (MOTIONQ_MAX_CREDITS_PER_DAY). Raises QueueUnavailable."""
+    now = store.now()
+    with reachable():
+        pipe = store.redis.pipeline(transaction=False)
+        pipe.zcard(store.keys.slots)
+        pipe.zcard(store.keys.state(State.READY))
+        pipe.hget(store.keys.spent, str(now // _DAY))
+        in_flight, waiting, spent = pipe.execute()
+    over = budget is not None and float(spent or 0) >= budget
+    return described(store.paused(), now, in_flight=in_flight, waiting=waiting, budget=budget if over else None)
+
+
+def described(
+    paused: Mapping[str, str] | None, now: int, *, in_flight: int, waiting: int, budget: float | None = None
+) -> GateStatus:
+    """What the gate's record says at `now` (ms); `budget`: what the day's purchases have used up, if they have."""
+    if paused is None and budget is None:
+        return GateStatus(open=True, in_flight=in_flight, waiting=waiting)
+    if paused is None:
+        words = f"the day's budget of {budget:g} credits (MOTIONQ_MAX_CREDITS_PER_DAY) is used up"
+        tomorrow = _time((now // _DAY + 1) * _DAY)
+        return GateStatus(
+            open=False, reason="budget", message=words, until=tomorrow, in_flight=in_flight, waiting=waiting
+        )
+    until = int(paused["until"])
+    return GateStatus(
+        open=False,
+        reason=paused["reason"],
+        message=paused["message"] or None,
+        since=_time(int(paused["since"])),
+        until=_time(until) if until else None,
+        half_open=0 < until <= now,
+        in_flight=in_flight,
+        waiting=waiting,
+    )
+
+
+def _time(milliseconds: int) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
