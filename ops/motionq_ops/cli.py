@@ -114,11 +114,16 @@ def up(
         int | None,
         typer.Option(metavar="P", min=0, max=65535, help="Of Flower; 0: none. Default: FLOWER_PORT, or 5555."),
     ] = None,
+    callback_port: Annotated[
+        int | None,
+        typer.Option(metavar="P", min=0, max=65535, help="Of the callback receiver; 0: none. Default: 8787."),
+    ] = None,
 ) -> int:
     """Run the local stack: queue server, workers, Flower, and with --sandbox the vendor's stand-in."""
     if speed is not None and not sandbox:
         raise typer.BadParameter("only the sandbox has a clock to turn: add --sandbox", param_hint="--speed")
     options = {"workers": workers, "folder": data_dir, "flower_port": flower_port}
+    options["callback_port"] = callback_port
     return _call("motionq_ops.up", "up", sandbox=sandbox, speed=speed or 1.0, **options)
 
 
@@ -132,6 +137,23 @@ def sandbox(context: typer.Context) -> int:
 def bench(context: typer.Context) -> int:
     """Measure motionq on this machine (`motionq bench --help` lists the benchmarks)."""
     return _call("motionq_ops.bench.cli", "main", context.args)
+
+
+@app.command(
+    "credits",
+    epilog="""Examples:
+  motionq credits
+  motionq credits --json | jq .credits
+
+Asks kie.ai with KIE_API_KEY (free). Without credits the gate is closed: see `motionq gate status`.
+
+Exit codes: 0 shown, 1 kie.ai can't be reached or refused the key, 2 wrong usage or settings.""",
+)
+def credits_(
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Show how many credits the account at kie.ai has left."""
+    return _call("motionq_ops.credits", "credits", as_json=as_json)
 
 
 app.add_typer(jobs.app)

@@ -109,6 +109,8 @@ def _plan(folder: Path, key: dict[str, str], *, keep: bool, speed: float | None)
         workers=1,
         sandbox_speed=speed,
         flower_port=free_port() if keep else None,
+        callback_port=None if speed is None else free_port(),
+        local_callbacks=speed is not None,
         environment=os.environ | key,
         folder=folder,  # no `.env` of the place where the demo was started
     )

@@ -1,4 +1,4 @@
-"""The local stack: queue server, sandbox, workers and Flower as children of one process (`motionq up`)."""
+"""The local stack: queue server, sandbox, callback receiver, workers and Flower as children of one process."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from motionq.contract.errors import InvalidSettings
 from motionq.contract.keys import Keys
 from motionq.contract.store import JobStore
 from motionq_ops import stack_file
-from motionq_ops.plan import LOOPBACK, Plan, flower_command, sandbox_command, worker_command
+from motionq_ops.plan import LOOPBACK, Plan, flower_command, receiver_command, sandbox_command, worker_command
 from motionq_ops.processes import Child
 from motionq_ops.queue_server import QueueServer
 from motionq_ops.redis_server import ServerBinaryMissing, ServerError
@@ -46,6 +46,7 @@ class Stack:
         self._server: QueueServer | None = None
         self._sandbox: Child | None = None
         self._flower: Child | None = None
+        self._receiver: Child | None = None
         self._workers: list[Child] = []
         self._redis: Redis | None = None
         self._since = 0
@@ -66,6 +67,8 @@ class Stack:
             self._sandbox = self._start(Child(sandbox_command(self.plan, port=0)))
         if self.plan.flower_port:
             self._flower = self._start(Child(flower_command(self.plan, self.redis_url)))
+        if self.plan.callback_port:
+            self._receiver = self._start(Child(receiver_command(self.plan, self.redis_url)))
         if self._sandbox:
             self._find_sandbox(self._sandbox)
         for number in range(1, self.plan.workers + 1):
@@ -106,6 +109,7 @@ class Stack:
             "namespace": self.plan.namespace,
             "sandbox_url": self.sandbox_url,
             "flower_url": self.flower_url,
+            "callback_url": self.plan.callback_url,
         }
 
     # -- run ------------------------------------------------------------------------------------------------------
@@ -123,8 +127,9 @@ class Stack:
             time.sleep(_LOOK)
 
     def ready(self) -> bool:
-        """Whether the server, every worker and Flower answer."""
-        return self._workers_live() and (self.flower_url is None or answers(f"{self.flower_url}/healthcheck"))
+        """Whether the server, every worker, Flower and the callback receiver answer."""
+        pages = ((self.flower_url, "/healthcheck"), (self.plan.callback_url, "/healthz"))
+        return self._workers_live() and all(answers(f"{url}{path}") for url, path in pages if url)
 
     def _workers_live(self) -> bool:
         """Whether each of our workers has given a sign of life since the start."""
@@ -147,11 +152,11 @@ class Stack:
 
     # -- stop -----------------------------------------------------------------------------------------------------
     def stop(self) -> None:
-        """End everything in order, within 10 s: workers, Flower and sandbox, the queue's server."""
+        """End everything in order, within 10 s: workers, then Flower, sandbox and receiver, the queue's server."""
         stack_file.remove(self.plan.data_dir)
         _end(self._workers, _WORKERS_END)
         self._put_armed_back()
-        _end([child for child in (self._flower, self._sandbox) if child], _OTHERS_END)
+        _end([child for child in (self._flower, self._sandbox, self._receiver) if child], _OTHERS_END)
         if self._redis:
             self._redis.close()
         if self._server:

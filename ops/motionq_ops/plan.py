@@ -12,10 +12,17 @@ from motionq_ops.processes import Command
 from motionq_worker import flower_config
 
 SANDBOX_KEY = "sandbox-key"
+SANDBOX_HMAC_KEY = "sandbox-hmac-key"  # no secret: it signs the callbacks of a stand-in on this machine
 LOOPBACK = "127.0.0.1"
 _PYTHON = (sys.executable, "-P")  # -P: a queue.py in the folder where `up` was started must not become a module
 _REDIS_NAMES = ("MOTIONQ_REDIS_URL", "REDIS_URL")
 _VENDOR_NAMES = ("KIE_API_KEY", "KIE_BASE_URL", "KIE_UPLOAD_BASE_URL")
+_HMAC_NAME, _PUBLIC_NAME = "KIE_WEBHOOK_HMAC_KEY", "MOTIONQ_PUBLIC_BASE_URL"
+# What an app can't ask of the server in front of it. Its access log is off: a callback's path holds a capability.
+_RECEIVER_OPTIONS = (
+    *("--no-access-log", "--no-server-header", "--no-proxy-headers", "--ws=none"),
+    *("--limit-concurrency=1000", "--timeout-keep-alive=15", "--timeout-graceful-shutdown=1"),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,7 +30,8 @@ class Plan:
     """A stack as it was asked for.
 
     `redis_url`: a server that runs already; None starts one. `sandbox_speed`: simulated seconds per second; None is no
-    sandbox but the vendor itself. `flower_port`: None is no Flower. `environment`: what the children inherit.
+    sandbox but the vendor itself. `flower_port`: None is no Flower. `callback_port`: None is no callback receiver.
+    `local_callbacks`: the vendor is told the receiver's loopback address. `environment`: what the children inherit.
     """
 
     data_dir: Path
@@ -33,6 +41,8 @@ class Plan:
     workers: int = 1
     sandbox_speed: float | None = None
     flower_port: int | None = None
+    callback_port: int | None = None
+    local_callbacks: bool = False
     environment: Mapping[str, str] = field(default_factory=dict, repr=False)
     folder: Path | None = None  # where the children run; None: where we are
 
@@ -40,6 +50,11 @@ class Plan:
     def server_folder(self) -> Path:
         """The records. Jobs made for the sandbox lie apart: they must never be bought with a real key later."""
         return self.data_dir / ("redis" if self.sandbox_speed is None else "redis-sandbox")
+
+    @property
+    def callback_url(self) -> str | None:
+        """Where the callback receiver listens."""
+        return f"http://{LOOPBACK}:{self.callback_port}" if self.callback_port else None
 
     @property
     def temporary(self) -> Path:
@@ -66,6 +81,7 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 def sandbox_command(plan: Plan, port: int) -> Command:
     """The vendor's stand-in; port 0 takes a free one."""
     options = (f"--port={port}", f"--speed={plan.sandbox_speed:g}", f"--api-key={SANDBOX_KEY}")
+    options += (f"--hmac-key={SANDBOX_HMAC_KEY}",)
     argv = (*_PYTHON, "-m", "motionq_ops.sandbox", *options, f"--ready-file={plan.ready_file}")
     return _command(plan, "sandbox", argv, _common(plan))
 
@@ -79,7 +95,24 @@ def worker_command(plan: Plan, name: str, redis_url: str, sandbox_url: str | Non
     else:
         environment |= {"KIE_API_KEY": SANDBOX_KEY, "KIE_BASE_URL": sandbox_url, "KIE_UPLOAD_BASE_URL": sandbox_url}
         environment["NO_PROXY"] = environment["no_proxy"] = _exempt(plan.environment)
+    if plan.local_callbacks and plan.callback_url:
+        environment[_PUBLIC_NAME] = plan.callback_url
     return _command(plan, name, argv, environment)
+
+
+def receiver_command(plan: Plan, redis_url: str) -> Command:
+    """The callback receiver on the loopback interface. It needs no key of the vendor, so it gets none.
+
+    The sandbox signs, and with the sandbox a signature is asked for, so that this way is walked too.
+    """
+    # Uvicorn puts its "app dir" before all other modules, by default the folder where `up` was started.
+    options = (f"--app-dir={plan.temporary}", f"--host={LOOPBACK}", f"--port={plan.callback_port}", *_RECEIVER_OPTIONS)
+    argv = (*_PYTHON, "-m", "uvicorn", "motionq_worker.callback:app", *options)
+    environment = _app_environment(plan, redis_url)
+    if plan.sandbox_speed is not None:
+        environment.pop(f"{_HMAC_NAME}_FILE", None)
+        environment[_HMAC_NAME] = SANDBOX_HMAC_KEY
+    return _command(plan, "callback", argv, environment)
 
 
 def flower_command(plan: Plan, redis_url: str) -> Command:

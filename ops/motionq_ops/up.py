@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import socket
+from dataclasses import dataclass
 from pathlib import Path
 
 from motionq.contract.errors import InvalidSettings
@@ -18,7 +19,23 @@ from motionq_ops.stop import Stopped, stops_on_signals
 DEFAULT_WORKERS = min(2, os.cpu_count() or 1)
 
 
-def up(*, sandbox: bool, speed: float, workers: int | None, folder: Path | None, flower_port: int | None) -> int:
+@dataclass(frozen=True, kw_only=True)
+class Ports:
+    """Ports as they were asked for on the command line; 0 is none, None leaves it to the settings."""
+
+    flower: int | None
+    callback: int | None
+
+
+def up(
+    *,
+    sandbox: bool,
+    speed: float,
+    workers: int | None,
+    folder: Path | None,
+    flower_port: int | None,
+    callback_port: int | None = None,
+) -> int:
     """Run a stack until a signal ends it; returns the exit code. `speed`: of the sandbox's clock.
 
     Raises InvalidSettings, AlreadyRunning, CannotStart, QueueUnavailable.
@@ -26,7 +43,8 @@ def up(*, sandbox: bool, speed: float, workers: int | None, folder: Path | None,
     settings = load(dotenv=True, data_dir=folder) if folder else load(dotenv=True)
     if not sandbox and settings.kie_api_key is None:
         raise InvalidSettings("KIE_API_KEY is not set (`motionq up --sandbox` needs none, and no money)")
-    plan = _plan(settings, sandbox, speed, DEFAULT_WORKERS if workers is None else workers, flower_port)
+    asked = Ports(flower=flower_port, callback=callback_port)
+    plan = _plan(settings, sandbox, speed, DEFAULT_WORKERS if workers is None else workers, asked)
     ready = False
     with stops_on_signals():
         try:
@@ -41,7 +59,7 @@ def up(*, sandbox: bool, speed: float, workers: int | None, folder: Path | None,
     return Code.INTERRUPTED if interrupted else Code.DONE
 
 
-def _plan(settings: Settings, sandbox: bool, speed: float, workers: int, flower_port: int | None) -> Plan:
+def _plan(settings: Settings, sandbox: bool, speed: float, workers: int, asked: Ports) -> Plan:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     if redis_url and sandbox:
         note("the sandbox now answers for all jobs of the server that REDIS_URL names")
@@ -52,22 +70,37 @@ def _plan(settings: Settings, sandbox: bool, speed: float, workers: int, flower_
         server_binary=settings.server_binary,
         workers=workers,
         sandbox_speed=speed if sandbox else None,
-        flower_port=_flower_port(flower_port, settings.flower_port),
+        flower_port=_port("Flower", "--flower-port", asked.flower, settings.flower_port),
+        callback_port=_callback_port(settings, sandbox, asked.callback),
+        local_callbacks=sandbox and settings.public_base_url is None,
         environment=dict(os.environ),
     )
 
 
-def _flower_port(asked: int | None, default: int) -> int | None:
-    """The port for Flower; 0 is none. One that was asked for must be free, the default gives way to another."""
+def _callback_port(settings: Settings, sandbox: bool, asked: int | None) -> int | None:
+    """The port for the callback receiver. Where a proxy leads to it, another one than was set would not be found."""
+    option, port = "--callback-port", settings.callback_port if asked is None else asked
+    if sandbox and settings.public_base_url is None:
+        return _port("the callback receiver", option, asked, settings.callback_port)
+    if port and settings.public_base_url is None:
+        note("no callback receiver: MOTIONQ_PUBLIC_BASE_URL is not set, so kie.ai has no address to call")
+        return None
+    if port and not is_free(port):
+        raise InvalidSettings(f"{option}: {port} is taken, and callbacks to MOTIONQ_PUBLIC_BASE_URL are led there")
+    return port or None
+
+
+def _port(what: str, option: str, asked: int | None, default: int) -> int | None:
+    """A port; 0 is none. One that was asked for must be free, the default gives way to another."""
     port = default if asked is None else asked
     if port == 0:
         return None
     if is_free(port):
         return port
     if asked is not None:
-        raise InvalidSettings(f"--flower-port: {port} is taken (0 leaves Flower out)")
+        raise InvalidSettings(f"{option}: {port} is taken (0 leaves {what} out)")
     other = free_port()
-    note(f"port {port} is taken: Flower takes {other}")
+    note(f"port {port} is taken: {what} takes {other}")
     return other
 
 
@@ -91,6 +124,8 @@ def _introduce(stack: Stack) -> None:
         note(f"sandbox  {stack.sandbox_url} (speed {plan.sandbox_speed:g}, nothing is bought)")
     if stack.flower_url:
         note(f"flower   {stack.flower_url}")
+    if plan.callback_url:
+        note(f"callback {plan.callback_url}" + (" (the sandbox calls it)" if plan.local_callbacks else ""))
     note(f"workers  {plan.workers}; logs in {plan.log('').parent}")
     if plan.data_dir != data_dir():
         note(f"other commands find this stack with MOTIONQ_DATA_DIR={plan.data_dir}")

@@ -24,12 +24,14 @@ from motionq.contract.errors import (
 from motionq.contract.job import Event, Failure, Job, JobSpec, Result
 from motionq.contract.settings import Settings
 from motionq.contract.states import State
+from motionq.gate import GateStatus
 from motionq.request import Request
 
 __all__ = [
     "ActionRefused",
     "Event",
     "Failure",
+    "GateStatus",
     "IdempotencyConflict",
     "InvalidJob",
     "InvalidSettings",

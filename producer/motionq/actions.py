@@ -142,12 +142,14 @@ def await_attached(store: JobStore, job_id: str, nonce: str, task_id: str, timeo
 def attach_unchecked(store: JobStore, job_id: str, task_id: str) -> None:
     """Records the task on a person's word; not durable yet. Raises as `attach` does."""
     purchase = _target(store, job_id, task_id)
+    if purchase.task_id == task_id:
+        return
     outcome = store.move(
         RECORD_TASK,
         job_id,
         nonce=purchase.nonce,
         task=task_id,
-        set={} if purchase.task_id else {"running_since": store.now()},
+        set={"running_since": store.now()},
         unset=["failure"],
         alarm_in=0,
         event={"step": "attach", "note": f"task {task_id}, on a person's word"},

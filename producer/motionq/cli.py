@@ -1,21 +1,20 @@
-"""The job verbs of the command line: submit, status, wait, list, cancel."""
+"""The job verbs of the command line: submit, status, wait, list; those that act on jobs are in `cli_acting`."""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from motionq import batch, words
+from motionq import batch, cli_acting, words
+from motionq.cli_parts import BASIC, CODES, Jobs, Json, code, each, opened_queue, read, show
 from motionq.client import MotionQueue
-from motionq.contract.errors import InvalidJob, MotionQueueError, QueueUnavailable, WaitTimeout
+from motionq.contract.errors import InvalidJob, WaitTimeout
 from motionq.contract.job import PRIORITIES, Job
 from motionq.contract.models import MODELS
-from motionq.contract.settings import load
 from motionq.contract.states import UNFINISHED, State
 from motionq.live import follow
 from motionq.output import Code, WrongUsage, note, report, run, say, say_json, worst
@@ -30,9 +29,6 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 
-_CODES = "Exit codes: "
-_BASIC = "2 wrong usage or input (nothing was sent), 5 the queue's server can't be reached."
-
 SUBMIT_EPILOG = f"""Examples:
   motionq submit --image hero.png --video dance.mp4 --key order-17
   motionq submit --image hero.png --video dance.mp4 --key order-18 --mode 1080p --wait
@@ -41,13 +37,13 @@ SUBMIT_EPILOG = f"""Examples:
 
 Prints the job's ID; with --wait the video's place, when it is there.
 
-{_CODES}0 enqueued (with --wait: succeeded), 1 failed, cancelled or refused, {_BASIC}"""
+{CODES}0 enqueued (with --wait: succeeded), 1 failed, cancelled or refused, {BASIC}"""
 
 STATUS_EPILOG = f"""Examples:
   motionq status 01jb2m4c6e8g0j2m4p6r8t0v2x
   motionq status JOB --json | jq .state
 
-{_CODES}0 found, whatever the state, 3 not found, {_BASIC}"""
+{CODES}0 found, whatever the state, 3 not found, {BASIC}"""
 
 WAIT_EPILOG = f"""Examples:
   motionq wait 01jb2m4c6e8g0j2m4p6r8t0v2x
@@ -55,7 +51,7 @@ WAIT_EPILOG = f"""Examples:
 
 A time-out or Ctrl+C ends the waiting only; the jobs go on.
 
-{_CODES}0 all succeeded, 1 one failed or was cancelled, 3 not found, 4 time-out, {_BASIC}"""
+{CODES}0 all succeeded, 1 one failed or was cancelled, 3 not found, 4 time-out, {BASIC}"""
 
 LIST_EPILOG = f"""Examples:
   motionq list --state running --state submit_unknown
@@ -64,28 +60,12 @@ LIST_EPILOG = f"""Examples:
 
 States: {", ".join(State)}.
 
-{_CODES}0 done, also when nothing matches, {_BASIC}"""
-
-CANCEL_EPILOG = f"""Examples:
-  motionq cancel 01jb2m4c6e8g0j2m4p6r8t0v2x
-
-A job that may have been bought is refused: it would be paid and thrown away.
-
-{_CODES}0 cancelled, 1 refused, 3 not found, {_BASIC}"""
-
-Json = Annotated[bool, typer.Option("--json", help="One JSON object on each line of stdout.")]
-Jobs = Annotated[list[str], typer.Argument(metavar="JOB", help="Job IDs.")]
+{CODES}0 done, also when nothing matches, {BASIC}"""
 
 
 def main() -> None:
     """The job verbs alone; the command `motionq` has more."""
     sys.exit(run(app))
-
-
-@contextmanager
-def _queue() -> Iterator[MotionQueue]:
-    with MotionQueue(settings=load(dotenv=True)) as queue:
-        yield queue
 
 
 # -- submit -----------------------------------------------------------------------------------------------------------
@@ -145,7 +125,7 @@ def submit(
         requests = _many(batch_file, as_json)
     if not requests:
         return Code.USAGE
-    with _queue() as queue:
+    with opened_queue() as queue:
         jobs = queue.submit_many(requests)
         return _submitted(queue, jobs, wait_until_done=wait_, as_json=as_json)
 
@@ -158,9 +138,9 @@ def _single(given: dict[str, Any]) -> Request:
     if "key" in fields:
         fields["idempotency_key"] = fields.pop("key")
     if "label" in fields:
-        fields["labels"] = _read("label", words.labels, fields.pop("label"))
+        fields["labels"] = read("label", words.labels, fields.pop("label"))
     if "deadline" in fields:
-        fields["deadline"] = _read("deadline", words.moment, fields["deadline"])
+        fields["deadline"] = read("deadline", words.moment, fields["deadline"])
     return Request.from_fields(fields)
 
 
@@ -194,7 +174,7 @@ def _submitted(queue: MotionQueue, jobs: Sequence[Job], *, wait_until_done: bool
         note(f"enqueued {' '.join(ids)}")
         return worst(_wait_submitted(queue, ids, as_json))
     for job in jobs:
-        _show(job, as_json, job.id)
+        show(job, as_json, job.id)
     note(f"to wait for it: motionq wait {ids[0]}" if len(ids) == 1 else "to wait for them: motionq wait --all")
     return Code.DONE
 
@@ -203,12 +183,12 @@ def _wait_submitted(queue: MotionQueue, ids: Sequence[str], as_json: bool) -> It
     for job in follow(queue, ids):
         if job.result is None:
             if as_json:
-                _show(job, as_json, "")
+                show(job, as_json, "")
             else:
                 note(ended_line(job))
         else:
-            _show(job, as_json, result_place(job.result))
-        yield _code(job)
+            show(job, as_json, result_place(job.result))
+        yield code(job)
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------
@@ -216,9 +196,10 @@ def _wait_submitted(queue: MotionQueue, ids: Sequence[str], as_json: bool) -> It
 def status(jobs: Jobs, as_json: Json = False) -> int:
     """Show jobs: state, files, result or failure, and the history."""
     codes: list[Code] = []
-    with _queue() as queue:
-        for at, job in enumerate(_each(queue.get, jobs, codes, as_json)):
-            _show(job, as_json, ("\n" if at else "") + detail(job))
+    with opened_queue() as queue:
+        for at, job in enumerate(each(queue.get, jobs, codes, as_json)):
+            purchases = [] if as_json else [p for r in queue.store.get_many([job.id]) for p in r.purchases]
+            show(job, as_json, ("\n" if at else "") + detail(job, purchases))
     return worst(codes)
 
 
@@ -232,15 +213,15 @@ def wait(
     """Wait until jobs have ended, and say how."""
     if bool(jobs) == all_:
         raise WrongUsage("name the jobs to wait for, or give --all (one of the two)", field="job")
-    patience = _read("timeout", words.duration, timeout).total_seconds() if timeout is not None else None
+    patience = read("timeout", words.duration, timeout).total_seconds() if timeout is not None else None
     codes: list[Code] = []
-    with _queue() as queue:
-        ids = _unfinished(queue) if all_ else [job.id for job in _each(queue.get, jobs or (), codes, as_json)]
+    with opened_queue() as queue:
+        ids = _unfinished(queue) if all_ else [job.id for job in each(queue.get, jobs or (), codes, as_json)]
         waiting = dict.fromkeys(ids)
         for job in follow(queue, list(waiting), patience):
             waiting.pop(job.id)
-            codes.append(_code(job))
-            _show(job, as_json, ended_line(job))
+            codes.append(code(job))
+            show(job, as_json, ended_line(job))
     for job_id in waiting:
         codes.append(report(_NotDone(job_id, patience or 0.0), as_json=as_json))
     return worst(codes)
@@ -272,10 +253,10 @@ def list_(
     as_json: Json = False,
 ) -> int:
     """List jobs, newest first."""
-    wanted = [_read("state", _state, text) for text in state or ()]
-    pairs = _read("label", words.labels, label or ())
-    after = _read("since", words.moment, since) if since is not None else None
-    with _queue() as queue:
+    wanted = [read("state", _state, text) for text in state or ()]
+    pairs = read("label", words.labels, label or ())
+    after = read("since", words.moment, since) if since is not None else None
+    with opened_queue() as queue:
         found = queue.list(states=wanted, labels=pairs, tenant=tenant, task_id=task, since=after, limit=limit)
     if as_json:
         for job in found:
@@ -295,43 +276,4 @@ def _state(text: str) -> State:
     return State(text)
 
 
-# -- acting -----------------------------------------------------------------------------------------------------------
-@app.command(epilog=CANCEL_EPILOG)
-def cancel(jobs: Jobs, as_json: Json = False) -> int:
-    """End jobs that have not been bought yet."""
-    codes: list[Code] = []
-    with _queue() as queue:
-        for job in _each(queue.cancel, jobs, codes, as_json):
-            _show(job, as_json, ended_line(job))
-    return worst(codes)
-
-
-# -- help -------------------------------------------------------------------------------------------------------------
-def _each(act: Any, job_ids: Iterable[str], codes: list[Code], as_json: bool) -> Iterator[Job]:
-    """What `act` gives for each job; errors of single jobs are reported, and their codes kept in `codes`."""
-    for job_id in dict.fromkeys(job_ids):
-        try:
-            yield act(job_id)
-        except QueueUnavailable:
-            raise  # the next job would not fare better
-        except MotionQueueError as error:
-            codes.append(report(error, as_json=as_json))
-
-
-def _show(job: Job, as_json: bool, text: str) -> None:
-    if as_json:
-        say_json(job.to_json())
-    else:
-        say(text)
-
-
-def _code(job: Job) -> Code:
-    return Code.DONE if job.state is State.SUCCEEDED else Code.FAILED
-
-
-def _read(option: str, parse: Any, text: Any) -> Any:
-    """The value of an option; a ValueError of `parse` is a usage error."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise WrongUsage(f"{option}: {error}", field=option) from None
+app.add_typer(cli_acting.app)

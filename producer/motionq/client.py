@@ -11,16 +11,21 @@ from typing import Any, Self
 from redis import Redis
 from ulid import ULID
 
+from motionq import actions
+from motionq.conflicts import refuse_conflicts, refuse_double_keys
 from motionq.contract import states
-from motionq.contract.connection import connect
-from motionq.contract.errors import ActionRefused, IdempotencyConflict, JobNotFound, WaitTimeout
+from motionq.contract.connection import connect, reachable
+from motionq.contract.errors import JobNotFound, WaitTimeout
 from motionq.contract.job import DEFAULT_MODEL, Job
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record, to_job
 from motionq.contract.settings import Settings, load
 from motionq.contract.states import State
-from motionq.contract.store import Created, JobStore, NewJob, reachable
+from motionq.contract.store import JobStore, NewJob
+from motionq.durable import safely
 from motionq.estimate import eta_seconds
+from motionq.gate import GateStatus, gate_status
+from motionq.purchases import open_of
 from motionq.request import Media, Request, Staged
 from motionq.staging import Staging
 from motionq.wakeup import Wakeup
@@ -126,11 +131,11 @@ class MotionQueue:
             request.check()
         staged: Staged = {}
         new = [self._stage(request, staged) for request in wanted]
-        _refuse_double_keys(new)
-        _refuse_conflicts(new, self.store.owners(new))
+        refuse_double_keys(new)
+        refuse_conflicts(new, self.store.owners(new))
         created = self.store.create(new)
         self._wakeup.send()
-        _refuse_conflicts(new, created)
+        refuse_conflicts(new, created)
         return self._view(self.store.get_many(outcome.job_id for outcome in created))
 
     def _stage(self, request: Request, staged: Staged) -> NewJob:
@@ -140,7 +145,7 @@ class MotionQueue:
             tenant=request.tenant,
             labels=request.labels,
             priority=request.priority,
-            deadline=_moment(request.deadline),
+            deadline=_milliseconds(request.deadline),
             idempotency_key=request.idempotency_key,
         )
 
@@ -188,7 +193,7 @@ class MotionQueue:
         limit: int | None = 50,
     ) -> Jobs:
         """Jobs, newest first, that match everything given; `since` is a moment or how long ago. Events are left out."""
-        after = _ago(since)
+        after = _milliseconds(since, ago=True)
         found: Records = []
         for record in self._candidates(task_id, tuple(State(s) for s in states) or tuple(State)):
             if after and record.created_at < after:
@@ -207,13 +212,62 @@ class MotionQueue:
 
     # -- acting ---------------------------------------------------------------------------------------------------
     def cancel(self, job_id: str) -> Job:
-        """Ends a job that has not been bought. Raises JobNotFound, and ActionRefused for any other job."""
-        moved = self.store.move(states.CANCEL_UNBOUGHT, job_id, event={"step": "cancel"})
-        if moved.outcome == "missing":
-            raise JobNotFound(job_id)
-        if not moved.ok and moved.state != State.CANCELLED:
-            raise ActionRefused(f"job {job_id} is {moved.state}: only a job that is not bought yet can be cancelled")
+        """Ends a job. One that may have been bought is `cancelling` until kie.ai's verdict; a paid result is kept.
+
+        Answers when the cancel survives a power loss of the server. Raises JobNotFound, QueueUnavailable, and
+        ActionRefused for a job that is being delivered, has succeeded or has failed.
+        """
+        with safely(self.store) as written:
+            record = actions.cancel(self.store, job_id)
+            if record.purchases:
+                written.append(record.since)
+        self._wakeup.send()
         return self.get(job_id)
+
+    def replay(self, job_id: str, *, may_pay_twice: bool = False) -> Job:
+        """Takes a failed or cancelled job up again: what was paid is delivered, what was bought is waited for.
+
+        A job whose purchase has no task ID is bought again only with `may_pay_twice`. Raises JobNotFound,
+        ActionRefused, QueueUnavailable.
+        """
+        consent = open_of(self.store.get(job_id)) if may_pay_twice else ()
+        with safely(self.store) as written:
+            record = actions.replay(self.store, job_id, consent)
+            if consent:
+                written.append(record.updated_at)
+        self._wakeup.send()
+        return self.get(job_id)
+
+    def attach(self, job_id: str, task_id: str, *, unchecked: bool = False, timeout: float = 60.0) -> Job:
+        """Names kie.ai's task of a job whose purchase lost it, and waits `timeout` s until a worker has verified it.
+
+        With `unchecked` it is taken without asking kie.ai. Raises JobNotFound, InvalidJob (not a task ID),
+        QueueUnavailable, and ActionRefused when the task is another request's or no worker found it in time.
+        """
+        if unchecked:
+            with safely(self.store) as written:
+                actions.attach_unchecked(self.store, job_id, task_id)
+                written.append(self.store.now())
+        elif nonce := actions.attach(self.store, job_id, task_id):
+            self._wakeup.send()
+            actions.await_attached(self.store, job_id, nonce, task_id, timeout)
+        return self.get(job_id)
+
+    # -- the gate -------------------------------------------------------------------------------------------------
+    def gate(self) -> GateStatus:
+        """Whether jobs are bought now, and why not. Raises QueueUnavailable."""
+        return gate_status(self.store, self._settings.max_credits_per_day)
+
+    def pause(self, message: str = "") -> GateStatus:
+        """Nothing is bought any more until `resume`; what is bought goes on. Raises QueueUnavailable."""
+        self.store.pause("operator", message)
+        return self.gate()
+
+    def resume(self) -> GateStatus:
+        """Opens the gate, whatever closed it. Raises QueueUnavailable."""
+        self.store.resume()
+        self._wakeup.send()
+        return self.gate()
 
     # -- help -----------------------------------------------------------------------------------------------------
     def _view(self, records: Sequence[Record]) -> Jobs:
@@ -229,34 +283,11 @@ class MotionQueue:
         return {record.id: eta_seconds(record, durations, now) for record in records}
 
 
-def _moment(deadline: datetime | timedelta | None) -> int | None:
-    if deadline is None:
-        return None
-    moment = datetime.now(UTC) + deadline if isinstance(deadline, timedelta) else deadline
-    return int(moment.timestamp() * 1000)
-
-
-def _ago(since: datetime | timedelta | None) -> int | None:
-    if since is None:
-        return None
-    moment = datetime.now(UTC) - since if isinstance(since, timedelta) else since
-    return int(moment.timestamp() * 1000)
-
-
-def _refuse_double_keys(new: Sequence[NewJob]) -> None:
-    """One call must not give one key to two requests: the first would be enqueued before the second is refused."""
-    first: dict[tuple[str, str], NewJob] = {}
-    for job in new:
-        if job.idempotency_key is not None:
-            other = first.setdefault((job.tenant, job.idempotency_key), job)
-            if other.spec.digest() != job.spec.digest():
-                raise IdempotencyConflict(job.idempotency_key, other.id)
-
-
-def _refuse_conflicts(new: Sequence[NewJob], outcomes: Sequence[Created]) -> None:
-    for job, outcome in zip(new, outcomes, strict=True):
-        if outcome.outcome == "conflict":
-            raise IdempotencyConflict(str(job.idempotency_key), outcome.job_id)
+def _milliseconds(moment: datetime | timedelta | None, *, ago: bool = False) -> int | None:
+    """Since the epoch; a length of time counts from now on, or backwards."""
+    if isinstance(moment, timedelta):
+        moment = datetime.now(UTC) + (-moment if ago else moment)
+    return None if moment is None else int(moment.timestamp() * 1000)
 
 
 def _matches(record: Record, labels: Mapping[str, str], tenant: str | None) -> bool:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable
+from datetime import UTC, datetime
 
-from motionq.contract.job import from_ms, iso
+from motionq.contract.job import iso
 from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import Purchase
 
@@ -27,7 +28,7 @@ def open_of(record: Record) -> tuple[PurchaseLine, ...]:
 
 def told(purchase: PurchaseLine) -> str:
     """When a purchase was sent and which task it has: `sent 2031-05-01T12:00:00.000Z, no task ID`."""
-    at = from_ms(purchase.sent_at or purchase.armed_at)
+    at = datetime.fromtimestamp((purchase.sent_at or purchase.armed_at) / 1000, UTC)
     when = f"{'sent' if purchase.sent_at else 'perhaps sent'} {iso(at)}"
     return f"{when}, {f'task {purchase.task_id}' if purchase.task_id else 'no task ID'}"
 

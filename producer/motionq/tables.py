@@ -12,9 +12,12 @@ from rich.table import Table
 from rich.text import Text
 
 from motionq.contract.job import Event, Failure, Job, Result, Source, StagedSource, iso
+from motionq.contract.record import PurchaseLine
 from motionq.contract.redact import redact
 from motionq.contract.states import State
+from motionq.gate import GateStatus
 from motionq.output import clean
+from motionq.purchases import counted
 
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "dim", State.SUBMIT_UNKNOWN: "yellow"}
 _PLAIN_WIDTH = 10_000  # cells are never cut or wrapped for a program that reads them
@@ -87,15 +90,15 @@ def _cells(job: Job, now: datetime) -> tuple[str, ...]:
 
 
 # -- the detail -------------------------------------------------------------------------------------------------------
-def detail(job: Job) -> str:
+def detail(job: Job, purchases: Sequence[PurchaseLine] = ()) -> str:
     """The page of `motionq status`: what is known of a job, then its history."""
     table = _bare(None)
-    for name, value in _facts(job):
+    for name, value in _facts(job, counted(purchases)):
         table.add_row(Text(name, "dim"), Text(clean(value), style_of(job.state) if name == "state" else ""))
     return render(table) + "\n\n" + render(_history(job.events))
 
 
-def _facts(job: Job) -> Iterator[tuple[str, str]]:
+def _facts(job: Job, purchases: str) -> Iterator[tuple[str, str]]:
     spec = job.spec
     yield "job", job.id
     yield "state", job.state.value
@@ -113,6 +116,8 @@ def _facts(job: Job) -> Iterator[tuple[str, str]]:
     yield "updated", iso(job.updated_at)
     yield "task", job.task_id or "-"
     yield "attempts", str(job.attempts)
+    if purchases:
+        yield "purchases", purchases
     if job.result is not None:
         yield from _result(job.result)
     if job.failure is not None:
@@ -146,6 +151,25 @@ def _history(events: Sequence[Event]) -> Table:
         row = (iso(event.at), after, event.state, event.step, event.worker, event.note)
         table.add_row(*(Text(clean(cell) if cell else "-") for cell in row))
     return table
+
+
+# -- the gate ---------------------------------------------------------------------------------------------------------
+def gate_lines(gate: GateStatus) -> str:
+    """`motionq gate`: open or closed, why, since and until when, and what waits."""
+    numbers = f"{gate.in_flight} in flight, {gate.waiting} waiting"
+    if gate.open:
+        return f"open: {numbers}"
+    said = clean(": ".join(part for part in (gate.reason, gate.message) if part))
+    since = f"since {iso(gate.since)}, " if gate.since else ""
+    return f"closed: {said}\n{since}{_opens(gate)}\n{numbers}"
+
+
+def _opens(gate: GateStatus) -> str:
+    if gate.half_open:
+        return "one job tries now: kie.ai's answer decides"
+    if gate.until:
+        return f"until {iso(gate.until)}"
+    return "until its reason is gone or `motionq gate resume`"
 
 
 # -- rendering --------------------------------------------------------------------------------------------------------

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import inspect
 import re
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
 
 import motionq
-from motionq import Job, MotionQueue, MotionQueueError
+from motionq import GateStatus, Job, MotionQueue, MotionQueueError
 
 PAGE = (Path(__file__).parents[2] / "docs" / "python.md").read_text(encoding="utf-8")
 
@@ -67,6 +68,12 @@ def test_a_job_has_the_attributes_of_the_page() -> None:
     members = [*Job.model_fields, *(_written(vars(Job)[n], n) if inspect.isfunction(vars(Job)[n]) else n for n in own)]
 
     assert _first_cells("Job") == members
+
+
+def test_the_gate_has_the_attributes_of_the_page() -> None:
+    """Fields and methods of `GateStatus`."""
+    written = _written(GateStatus.to_json, "to_json")
+    assert sorted(_first_cells("GateStatus")) == sorted([*(f.name for f in fields(GateStatus)), written])
 
 
 def test_the_tree_of_errors_is_drawn_right() -> None:

@@ -14,7 +14,8 @@ from motionq_ops import cli
 def test_help_lists_what_is_built() -> None:
     """The verbs that run motionq, then the job verbs: no verb that does not work yet."""
     verbs = list(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
-    assert verbs == ["demo", "up", "sandbox", "bench", "submit", "status", "wait", "list", "cancel"]
+    running = ["demo", "up", "sandbox", "bench", "credits"]
+    assert verbs == [*running, "submit", "status", "wait", "list", "cancel", "replay", "attach", "gate"]
 
 
 def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[str]) -> None:
@@ -23,7 +24,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"motionq {version('motionq')}\n"
 
 
-@pytest.mark.parametrize("verb", ["demo", "up", "sandbox"])
+@pytest.mark.parametrize("verb", ["demo", "up", "sandbox", "credits"])
 def test_a_missing_extra_is_named_in_one_line(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -3,36 +3,71 @@
 from __future__ import annotations
 
 import logging
+import re
 import sys
 
 from motionq.contract.connection import connect
-from motionq.contract.errors import MotionQueueError
+from motionq.contract.errors import InvalidSettings, MotionQueueError
 from motionq.contract.keys import Keys
-from motionq.contract.settings import load
+from motionq.contract.settings import Settings, load
 from motionq.contract.store import JobStore
-from motionq_worker import observability
-from motionq_worker.receiver import Receiver
+from motionq.wakeup import Wakeup
+from motionq_worker.receiver import STORE_SECONDS, Receiver
+from motionq_worker.waker import Waker
+
+_CAPABILITY = re.compile(r"[0-9a-fA-F]{20,}")
+_QUERY = re.compile(r"\?.*")
 
 
 class _WithoutNonces(logging.Filter):
-    """Uvicorn's access lines hold the path, and the path's last part is a capability."""
+    """Uvicorn's access lines hold the path, and the path's last part is a capability, however the path was spoilt."""
 
     def filter(self, record: logging.LogRecord) -> bool:
         if isinstance(record.args, tuple):
-            record.args = tuple(observability.without_nonce(a) if isinstance(a, str) else a for a in record.args)
+            record.args = tuple(_shown(value) if isinstance(value, str) else value for value in record.args)
         return True
 
 
+def _shown(text: str) -> str:
+    return _CAPABILITY.sub("…", _QUERY.sub("?…", text))
+
+
+def _keep_nonces_out_of_logs() -> None:
+    logging.getLogger("uvicorn.access").addFilter(_WithoutNonces())
+    logging.getLogger("uvicorn.asgi").disabled = True  # `--log-level trace` would print whole requests
+
+
+def _key(settings: Settings) -> bytes | None:
+    """The webhook's key; None takes unsigned calls. Raises InvalidSettings for an empty one, which would mean the same."""
+    if settings.kie_webhook_hmac_key is None:
+        return None
+    key = settings.kie_webhook_hmac_key.get_secret_value().encode()
+    if not key:
+        raise InvalidSettings("KIE_WEBHOOK_HMAC_KEY is empty: leave it out to take unsigned callbacks")
+    return key
+
+
+def _receiver(settings: Settings) -> Receiver:
+    # Neither call may outlast the vendor's patience: a server that hangs must not tie up the threads either.
+    patience = {"read_timeout": STORE_SECONDS / 2, "connect_timeout": min(settings.connect_timeout, STORE_SECONDS / 2)}
+    redis = connect(settings.model_copy(update=patience))
+    store = JobStore(redis, Keys(settings.namespace), job_ttl=settings.job_ttl)
+    wakeup = Wakeup(settings, redis)
+
+    def end() -> None:
+        wakeup.close()
+        redis.close()
+
+    return Receiver(store.name_task, _key(settings), Waker(wakeup.send, end))
+
+
 def _build() -> Receiver:
+    _keep_nonces_out_of_logs()
     try:
-        settings = load(dotenv=True)
-        store = JobStore(connect(settings), Keys(settings.namespace), job_ttl=settings.job_ttl)
+        return _receiver(load(dotenv=True))
     except MotionQueueError as error:
         print(f"motionq: {error}", file=sys.stderr)
         raise SystemExit(2) from None
-    logging.getLogger("uvicorn.access").addFilter(_WithoutNonces())
-    key = settings.kie_webhook_hmac_key
-    return Receiver(store.name_task, key.get_secret_value().encode() if key else None)
 
 
 app = _build()

@@ -162,6 +162,7 @@ def _fork(order: dict[str, Any]) -> int:
 def _become(order: dict[str, Any]) -> None:
     """In the child: everything that another start would have given it, then its program."""
     os.setsid()
+    os.closerange(3, 64)  # the nursery's pipes, which must end with it
     _redirect(order["log"])
     os.environ.clear()
     os.environ.update(order["environment"])

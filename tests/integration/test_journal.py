@@ -1,0 +1,96 @@
+"""Task IDs in hand survive on this machine's disk until the server has them for good."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from motionq.contract.settings import Settings
+from motionq_ops.redis_server import RedisServer
+from motionq_worker.journal import Entry, Journal
+from motionq_worker.recovery import replay_journal
+from motionq_worker.services import Services
+from support.life import Life
+
+ENTRY = Entry(job_id="job1", nonce="a" * 40, task_id="T1")
+
+
+def test_an_entry_is_on_disk_when_add_returns_and_survives_the_process(tmp_path: Path) -> None:
+    """A process killed right after `add` has left its entry to the next one, complete or not at all."""
+    code = (
+        "import os, pathlib, signal\n"
+        "from motionq_worker.journal import Entry, Journal\n"
+        f"Journal(pathlib.Path({str(tmp_path)!r})).add(Entry(job_id='job1', nonce={'a' * 40!r}, task_id='T1'))\n"
+        "os.kill(os.getpid(), signal.SIGKILL)\n"
+    )
+    ended = subprocess.run([sys.executable, "-c", code], check=False)
+    assert ended.returncode == -signal.SIGKILL
+    assert list(Journal(tmp_path).entries()) == [ENTRY]
+    assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
+
+
+def test_a_garbled_file_does_not_hide_the_others(tmp_path: Path) -> None:
+    """Half a line of a full disk is passed over, and kept for a person."""
+    journal = Journal(tmp_path)
+    journal.add(ENTRY)
+    (tmp_path / "0.json").write_text('{"job_id": "x"')
+    assert list(journal.entries()) == [ENTRY]
+
+
+def test_another_server_starts_the_time_anew(tmp_path: Path) -> None:
+    """A write is durable only after it has stood on one and the same server for long enough."""
+    journal = Journal(tmp_path)
+    assert journal.held(ENTRY, "one", settled_after=0.0)
+    assert not journal.held(ENTRY, "two", settled_after=60.0)
+    assert not journal.held(ENTRY, "two", settled_after=60.0)
+    journal.lacks(ENTRY)
+    assert journal.held(ENTRY, "two", settled_after=0.0)
+
+
+@pytest.fixture
+def server(tmp_path: Path) -> Iterator[RedisServer]:
+    with RedisServer(tmp_path / "server", appendfsync="always") as running:
+        yield running
+
+
+@pytest.fixture
+def services(tmp_path: Path, server: RedisServer) -> Iterator[Services]:
+    built = Services(Settings(redis_url=server.url, data_dir=tmp_path / "data"))
+    yield built
+    built.close()
+
+
+def test_a_task_id_that_the_server_lost_is_recorded_again_and_then_erased(services: Services) -> None:
+    """The record lacks the task: it is written; it has it durably: the journal's entry goes."""
+    lived = Life(services.store.redis, services.store.keys, services.settings)
+    record = lived.reach("submitting", "job1")
+    services.journal.add(Entry(job_id="job1", nonce=record.nonce, task_id="T1"))
+
+    replay_journal(services)
+    found = services.store.get("job1")
+    assert (found.state, found.task_id, found.running_since > 0) == ("running", "T1", True)
+    assert len(list(services.journal.entries())) == 1
+    replay_journal(services)
+    assert list(services.journal.entries()) == []
+
+
+def test_a_task_id_of_a_gone_job_stays_in_the_journal(services: Services, caplog: pytest.LogCaptureFixture) -> None:
+    """After a loss of data the journal is the trace that money was spent: it is kept, and said once."""
+    services.journal.add(ENTRY)
+    for _ in range(3):
+        replay_journal(services)
+    assert list(services.journal.entries()) == [ENTRY]
+    assert [r.message for r in caplog.records if "T1" in r.message] == [
+        "task T1 was bought for job job1, which the server does not know"
+    ]
+
+
+def test_the_journal_is_private(tmp_path: Path) -> None:
+    """Its folder is for this user alone: an entry names a purchase's nonce."""
+    Journal(tmp_path / "journal").add(ENTRY)
+    assert oct((tmp_path / "journal").stat().st_mode & 0o777) == "0o700"
