@@ -69,7 +69,7 @@ def test_an_answer_that_cannot_be_trusted_waits_for_a_callback_or_asks_a_person(
 
 
 def test_what_was_not_sent_after_all_is_no_attempt() -> None:
-    """`attempts` counts createTask calls that went out: one that did not is taken back, and the vendor is left alone."""
+    """`attempts` counts calls that went out: one that did not is taken back, and the vendor is left alone."""
     decision = decisions.not_sent(NotSent("closed"))
     assert (decision.move, decision.add) == (states.NOT_SENT, {"attempts": -1})
     assert decision.pause is not None

@@ -79,7 +79,7 @@ def test_words_of_an_unforeseen_error_are_not_shown() -> None:
 
 
 def test_a_paid_video_is_waited_for_until_its_address_expires() -> None:
-    """While the vendor keeps it, storage and network may fail any number of times; afterwards it is said that it was paid."""
+    """While the vendor keeps it, network and storage may fail any number of times; then it is said that it was paid."""
     rec = record(verdict={"urls": ["u"], "expires_at": NOW + 1}, tries=500)
     error = FetchFailed("HTTP 503", permanent=False)
     assert delivery_fault(error, rec, 8, NOW).move is states.RETRY_DELIVER

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import os
 import sys
+import tempfile
 import threading
 from typing import Any
 
@@ -15,10 +16,10 @@ from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, wor
 from kombu.entity import Queue
 
 from motionq.broker import broker_options, broker_url
-from motionq.contract.errors import MotionQueueError
+from motionq.contract.errors import InvalidSettings, MotionQueueError, QueueUnavailable
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings, load
-from motionq_worker import flower_config, observability
+from motionq_worker import flower_config, observability, scratch, startup
 from motionq_worker.clock import ClockStep
 from motionq_worker.services import Services
 from motionq_worker.settings import load_worker
@@ -99,8 +100,17 @@ def make_app(settings: Settings) -> MotionqCelery:
 
 def _from_environment() -> MotionqCelery:
     settings = load(dotenv=True)
+    _name_all_that_is_missing(settings)
     flower_config.prepare(sys.argv, os.environ, settings.data_dir)
     return make_app(settings)
+
+
+def _name_all_that_is_missing(settings: Settings) -> None:
+    try:
+        settings.server()
+    except QueueUnavailable as error:
+        without_key = "worker" in sys.argv and settings.kie_api_key is None
+        raise InvalidSettings(f"{error}; KIE_API_KEY is not set" if without_key else str(error)) from None
 
 
 app = _or_one_line(_from_environment)
@@ -123,8 +133,11 @@ def _refuse_other_pools(instance: Any = None, **_: Any) -> None:
     if "thread" not in pool:
         print("motionq: only the threads pool is supported: leave out --pool", file=sys.stderr)
         raise SystemExit(2)
+    tempfile.tempdir = str(scratch.make())
+    startup.look_at_the_server(app.motionq_services().store)
 
 
 @worker_shutdown.connect
 def _close(**_: Any) -> None:
     app.motionq_close()
+    scratch.sweep()

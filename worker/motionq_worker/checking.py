@@ -73,9 +73,10 @@ class Batch:
             if not isinstance(look, Reading) or (look.phase is Phase.NOT_VISIBLE and self._young(line)):
                 continue
             window = submit_lease(self._s.settings)
-            if decisions.confirms(look, record, line, window):
+            genuine = decisions.confirms(look, record, line, window)
+            if genuine:
                 self._record(record, line, task_id)
-            else:
+            if not genuine or line.task_id == task_id:  # where the task was known, recording it may change nothing
                 self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce)
 
     def _means(self, record: Record) -> Decision | None:
@@ -85,7 +86,7 @@ class Batch:
         look = self.looks.get(record.task_id)
         if isinstance(look, Reading):
             return decisions.look(record, look, started=self._started, now=self._now, rules=rules)
-        return decisions.unread(record, self._now, rules)
+        return decisions.unread(record, look, self._now, rules)
 
     def _queue(self, pipe: Any, record: Record, decision: Decision) -> None:
         extra = {"parent": self._message_id} if decision.settled else {}

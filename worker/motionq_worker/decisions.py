@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +11,7 @@ from motionq.contract import states
 from motionq.contract.job import Failure
 from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import Move
-from motionq_worker.kie.errors import Meaning, NotSent, Refused, Unknown
+from motionq_worker.kie.errors import KieFault, Meaning, NotSent, Refused, Unknown
 from motionq_worker.kie.failures import FailureClass, failure_row
 from motionq_worker.kie.messages import Phase, Reading
 from motionq_worker.schedule import next_look, retry_in
@@ -179,12 +180,21 @@ def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rul
         return _paid(reading, now, counted)
     if reading.phase is Phase.FAIL:
         return _fail(record, reading, started, now, rules)
+    if reading.phase is Phase.NOT_VISIBLE:
+        return _still(age, rules, _now_and_then(age, "kie.ai does not know this task (yet)"))
     return _still(age, rules)
 
 
-def unread(record: Record, now: int, rules: Rules) -> Decision:
+def unread(record: Record, fault: KieFault | None, now: int, rules: Rules) -> Decision:
     """The task could not be read this time."""
-    return _still((now - record.running_since) / 1000, rules)
+    age = (now - record.running_since) / 1000
+    return _still(age, rules, _now_and_then(age, str(fault or "the task was not read in time")))
+
+
+def _now_and_then(age: float, note: str) -> str | None:
+    """A line of history for what lasts: after a minute, and each time the wait has doubled."""
+    before = age - next_look(age)
+    return note if age >= 60 and math.log2(age / 60) // 1 != math.log2(max(before, 1) / 60) // 1 else None
 
 
 def _still(age: float, rules: Rules, note: str | None = None) -> Decision:

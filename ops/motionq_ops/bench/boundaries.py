@@ -23,7 +23,7 @@ _WRITES = frozenset(
     b"SET SETEX PSETEX DEL UNLINK HSET HDEL HINCRBY HINCRBYFLOAT INCR ZADD ZREM LPUSH RPUSH PEXPIRE EXPIRE".split()
 )
 _IDLE_SCRIPTS = frozenset({"tick", "forget"})
-_IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", "pidbox")
+_IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", ".reply.celery.pidbox")
 # How often these happen depends on how long a worker waits: only the first of each is looked at.
 REPEATED = frozenset({"move still_running", "move renew", "claim check", "take check", "hold check"})
 
@@ -72,7 +72,7 @@ class CommandNames:
 
     def _write(self, verb: bytes, words: Sequence[bytes]) -> str | None:
         key = words[1].decode().removeprefix(f"{self._namespace}:")
-        if key.startswith(_IDLE_KEYS) or key.endswith(_IDLE_KEYS):
+        if any(idle in key for idle in _IDLE_KEYS):
             return None
         if verb in (b"LPUSH", b"RPUSH"):
             return f"publish {key.rpartition('.')[2]}"

@@ -250,3 +250,25 @@ class _Life:
     def _disk(self) -> list[str]:
         log = self.folder / "disk.log"
         return log.read_text(encoding="utf-8").split("\n")[:-1] if log.exists() else []
+
+
+def places(passed: Iterable[str]) -> list[Boundary]:
+    """Both moments of every boundary of a clean run; of what repeats while a job waits, the first time."""
+    names = [name for name in dict.fromkeys(passed) if name.endswith("#1") or name.rpartition("#")[0] not in REPEATED]
+    # A message is taken by a command that has long been waiting at the server: there is no moment before it.
+    return [Boundary(n, m) for n in names for m in ("before", "after") if (m, n[:5]) != ("before", "take ")]
+
+
+def may_be_unknown(passed: Sequence[str]) -> frozenset[Boundary]:
+    """The places of a clean run between which a purchase's fate is known to nobody, once the worker is dead.
+
+    From the answer to `send` (the right to send is taken) until the task's line is in the journal. What Celery strikes
+    out meanwhile, in another thread, counts as inside.
+    """
+    inside = [
+        Boundary("send#1", "after"),
+        Boundary("POST createTask#1", "before"),
+        Boundary("POST createTask#1", "after"),
+    ]
+    inside += [Boundary("sync line#1", "before"), Boundary("sync line#1", "after"), Boundary("rename line#1", "before")]
+    return frozenset(inside)

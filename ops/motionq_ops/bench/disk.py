@@ -1,7 +1,7 @@
 """Counts what a worker does to the disk, from outside: the calls of the operating system are wrapped, not the product.
 
 `watch` is called in a worker's process before its program starts. A boundary's name is what is done to what:
-`sync line`, `rename line`, `sync folder`, `rename result`, `erase line`.
+`sync line`, `rename line`, `sync folder`, `sync result`, `rename result`, `erase line` (a line: of the journal).
 """
 
 from __future__ import annotations
@@ -12,6 +12,8 @@ import stat
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+
+_LINE = 1000  # bytes; a line of the journal has some 150, a video always more
 
 
 def watch(*, folder: str, log: str = "", boundary: str = "", moment: str = "") -> None:
@@ -34,7 +36,9 @@ def watch(*, folder: str, log: str = "", boundary: str = "", moment: str = "") -
         return "erase line" if ours(path) and os.fspath(path).endswith(".json") else None
 
     def synced(handle: int) -> str:
-        return "sync folder" if stat.S_ISDIR(os.fstat(handle).st_mode) else "sync line"
+        if stat.S_ISDIR(os.fstat(handle).st_mode):
+            return "sync folder"
+        return "sync line" if os.fstat(handle).st_size < _LINE else "sync result"
 
     os.fsync = guard.around(os.fsync, synced)
     os.replace = guard.around(os.replace, renamed)
