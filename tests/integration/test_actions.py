@@ -155,7 +155,7 @@ def test_replay_with_consent(lived: Life, situation: str) -> None:
 
 def test_consent_is_for_the_purchases_that_were_shown(lived: Life) -> None:
     """A person who was shown another purchase is refused, and nothing is written."""
-    lived.reach("failed, unknown", "other")
+    lived.reach("failed, unknown", "other", tenant="other")
     shown = open_of(lived.store.get("other"))
     lived.reach("failed, unknown", "j")
     before = lived.everything()
@@ -201,7 +201,7 @@ def test_attach_unchecked(lived: Life, situation: str) -> None:
 @pytest.mark.parametrize("attach", [actions.attach, actions.attach_unchecked])
 def test_a_task_belongs_to_one_job(lived: Life, attach: Callable[..., Any]) -> None:
     """Another job's task is refused by name; the job's own is a success without a write."""
-    owner = lived.reach("running", "owner")
+    owner = lived.reach("running", "owner", tenant="other")
     lived.reach("failed, unknown", "j")
     before = lived.everything()
     with pytest.raises(ActionRefused, match=f"task {owner.task_id} belongs to job owner"):

@@ -193,24 +193,6 @@ def test_the_live_view_is_gone_when_the_job_has_ended(
     assert job.id not in after
 
 
-# -- cancel -----------------------------------------------------------------------------------------------------------
-def test_cancel(motionq: Command, queue: MotionQueue, submitted: Callable[[], Job]) -> None:
-    """A job that is not bought is cancelled, again without complaint; a bought one is refused with 1."""
-    bought = submitted()
-    buy(queue, bought.id)
-    free = submitted()
-    answer = motionq("cancel", bought.id, free.id)
-    assert (answer.code, answer.out) == (1, f"{free.id}  cancelled\n")
-    assert answer.err == f"motionq: job {bought.id} is running: only a job that is not bought yet can be cancelled\n"
-    assert (queue.get(bought.id).state, queue.get(free.id).state) == (State.RUNNING, State.CANCELLED)
-    again = motionq("cancel", free.id, "--json")
-    assert (again.code, again.jsons) == (0, [queue.get(free.id).to_json()])
-    mixed = motionq("cancel", bought.id, "gone", "--json")
-    assert mixed.code == 3
-    kinds = [line["error"]["kind"] for line in mixed.jsons if isinstance(line["error"], dict)]
-    assert kinds == ["refused", "not_found"]
-
-
 # -- the rest ---------------------------------------------------------------------------------------------------------
 def test_a_reader_that_goes_away_is_no_fault(
     motionq: Command, queue: MotionQueue, submitted: Callable[[], Job]
@@ -237,8 +219,11 @@ def test_help_teaches(motionq: Command) -> None:
         "wait",
         "list",
         "cancel",
+        "replay",
+        "attach",
+        "gate",
     ]
-    for verb in ("submit", "status", "wait", "list", "cancel"):
+    for verb in ("submit", "status", "wait", "list", "cancel", "replay", "attach", "gate"):
         answer = motionq(verb, "--help")
         assert (answer.code, answer.err) == (0, "")
         assert f"motionq {verb}" in answer.out.partition("Examples:")[2]

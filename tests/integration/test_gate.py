@@ -11,11 +11,12 @@ from threading import Barrier
 
 import pytest
 
+from motionq.contract.durability import EVERYSEC
 from motionq.contract.job import Failure
 from motionq.contract.states import ADMIT, EXPIRE, REFRESH, SEND, UPLOADED, Purchase, State
 from motionq.contract.store import NewJob
 from motionq_ops.redis_server import RedisServer, find_server_binary
-from motionq_worker.gate import SETTLE, close_for_restart, durable_after
+from motionq_worker.gate import close_for_restart
 from support.life import SPEC, Life, life
 
 HOUR = 3_600_000  # ms
@@ -43,6 +44,7 @@ def own(server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path) -> 
 def _ready(lived: Life, *jobs: NewJob) -> None:
     """Brings new jobs into their lines, in this order, many at once."""
     lived.store.create(jobs)
+    lived.time_passes()
     claims = lived.store.claim("upload", room=len(jobs), lease=20)
     assert len(claims) == len(jobs)
     pipe, now = lived.redis.pipeline(transaction=False), lived.store.now()
@@ -78,7 +80,7 @@ def test_admitting_puts_a_purchase_on_record_before_it_is_made(lived: Life) -> N
     assert [(p.nonce, p.status) for p in record.purchases] == [(record.nonce, Purchase.OPEN)]
     assert len(record.nonce) == 40
     assert lived.redis.zrange(lived.keys.slots, 0, -1) == [f"j1:{record.nonce}"]
-    assert record.durable_at == record.purchases[0].armed_at + int(SETTLE * 1000)
+    assert record.durable_at == record.purchases[0].armed_at + int(EVERYSEC * 1000)
     assert lived.redis.zscore(lived.keys.due("submit"), "j1") == record.durable_at
     assert lived.store.events("j1")[-1].worker == "w"
 
@@ -256,16 +258,6 @@ def test_a_server_short_of_memory_buys_nothing_new(own: Life) -> None:
     assert own.gate.admit("w") == 1
 
 
-def test_a_write_is_durable_by_the_servers_own_configuration(own: Life) -> None:
-    """everysec: 2.1 s; always: at once; without an append-only file there is nothing to wait for."""
-    assert durable_after(own.store) == SETTLE == 2.1
-    own.redis.config_set("appendfsync", "always")
-    assert durable_after(own.store) == 0.0
-    own.redis.config_set("appendfsync", "everysec")
-    own.redis.config_set("appendonly", "no")
-    assert durable_after(own.store) == 0.0
-
-
 # -- send ---------------------------------------------------------------------------------------------------------
 
 
@@ -321,7 +313,7 @@ def test_an_arming_that_is_not_durable_yet_waits(lived: Life) -> None:
     sending = lived.gate.send(record, token="t", worker="w")
 
     assert sending.verdict == "wait"
-    assert 1.0 < sending.seconds <= SETTLE
+    assert 1.0 < sending.seconds <= EVERYSEC
     assert lived.redis.zscore(lived.keys.due("submit"), "j1") == record.durable_at
     assert lived.store.get("j1") == record
 

@@ -151,6 +151,7 @@ def test_claims_are_bounded_by_room_and_moved_to_the_end_of_the_lease(lived: Lif
     """As many alarms as there is room for are given out, each once; it comes back when its lease ends."""
     for n in range(5):
         lived.create(f"j{n}")
+    lived.time_passes()
 
     first = lived.store.claim("upload", room=2, lease=20)
     second = lived.store.claim("upload", room=9, lease=20)
@@ -192,6 +193,7 @@ def test_claims_of_transfers_are_bounded_altogether(lived: Life) -> None:
     """Uploads and deliveries share one number of places; a dead worker's place comes back with its lease."""
     for n in range(4):
         lived.create(f"j{n}")
+    lived.time_passes()
 
     assert len(lived.store.claim("upload", room=9, lease=20, transfers=3)) == 3
     assert lived.store.claim("upload", room=9, lease=20, transfers=3) == []

@@ -11,9 +11,8 @@ from motionq.contract.keys import STEPS
 from motionq.contract.record import Record
 from motionq.contract.states import HOMES, MOVES, Fence, Move, Purchase, State
 from support.invariants import violations
-from support.life import CANCEL_BOUGHT, SITUATIONS, Life, life
+from support.life import SITUATIONS, Life, life
 
-ALL_MOVES = {**MOVES, CANCEL_BOUGHT.name: CANCEL_BOUGHT}
 _PURCHASE_FENCES = (Fence.NONCE, Fence.TASK)
 # What any move may change of the record; `task_id` only `record_task`, which binds it.
 _CHANGES = {"state", "since", "updated_at", "last_call", "purchases"}
@@ -94,7 +93,7 @@ def test_each_move_from_here(lived: Life, situation: str) -> None:
     number, seen = 0, set()
     record = lived.reach(situation, "job0")
     before = lived.everything()
-    for move in ALL_MOVES.values():
+    for move in MOVES.values():
         for fences in fences_for(move, record):
             outcome, state = expected(move, record, fences)
             values: dict[str, Any] = {**fences._asdict(), "call": "once", "alarm_in": 60_000}
@@ -144,7 +143,7 @@ def _assert_only_this_changed(lived: Life, move: Move, job_id: str, before: dict
 def test_every_move_succeeds_from_somewhere(lived: Life) -> None:
     """The situations above are enough to see each move of the table lead from each of its states."""
     reached = {situation.partition(",")[0] for situation in SITUATIONS}
-    assert {state for move in ALL_MOVES.values() for state in move.to} <= reached
+    assert {state for move in MOVES.values() for state in move.to} <= reached
     assert reached == set(State)
 
 
@@ -159,7 +158,7 @@ def _rate_in(lived: Life) -> float | None:
 
 @pytest.mark.parametrize("move", [m for m in MOVES.values() if State.SUBMITTING in m.to], ids=lambda m: m.name)
 def test_an_answer_gives_the_rate_slot_back_a_window_later(lived: Life, move: Move) -> None:
-    """While createTask is unanswered its rate slot stays for the lease; an answer ends it in 10 s, `not_sent` now."""
+    """Unanswered, its rate slot stays for the lease, cancelled or not; an answer ends it in 10 s, `not_sent` now."""
     job = lived.reach("submitting", "job")
     unanswered = _rate_in(lived)
     assert unanswered is not None
@@ -168,11 +167,10 @@ def test_an_answer_gives_the_rate_slot_back_a_window_later(lived: Life, move: Mo
     assert lived.move(move, job.id).ok
 
     left = _rate_in(lived)
-    if move.rate_slot == "free":
-        assert left is None
-    else:
-        assert left is not None
-        assert 5_000 < left <= 10_000
+    assert (left is None) is (move.rate_slot == "free")
+    if left is not None:
+        assert (5_000 < left <= 10_000) is (move.rate_slot == "answered")
+        assert (35_000 < left <= 40_000) is (move.name == "cancel_bought")
 
 
 @pytest.mark.parametrize("name", ["free_slot", "give_up_unknown"])

@@ -38,6 +38,18 @@ def buy(queue: MotionQueue, job_id: str) -> None:
     assert life.move("record_task", job_id, task=f"task-{job_id}", set=running, alarm_in=60_000).ok
 
 
+def lose(queue: MotionQueue, job_id: str) -> None:
+    """The job's purchase was sent, its answer was lost, and nobody named its task in time."""
+    life = _life(queue)
+    _begin(life, job_id)
+    assert life.move("uploaded", job_id, event=_EVENT).state == "ready"
+    assert life.arm() == 1
+    assert life.send(job_id) == "mine"
+    assert life.move("unknown", job_id).ok
+    failure = json.dumps({"reason": "submit_unknown", "message": "no answer", "charged": "unknown"})
+    assert life.move("give_up_unknown", job_id, set={"failure": failure}).ok
+
+
 def refund(queue: MotionQueue, job_id: str) -> None:
     """The vendor's verdict on a bought job is bad, and is booked."""
     life = _life(queue)

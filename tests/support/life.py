@@ -15,7 +15,7 @@ from motionq.contract.job import JobSpec, StagedSource, UrlSource
 from motionq.contract.keys import STEPS, Keys
 from motionq.contract.record import Record
 from motionq.contract.settings import Settings
-from motionq.contract.states import Fence, Move, Purchase, State
+from motionq.contract.states import Move
 from motionq.contract.store import Created, JobStore, Moved, NewJob
 from motionq_worker.gate import Gate
 
@@ -24,15 +24,6 @@ SPEC = JobSpec(
     video=UrlSource(url="https://host/dance.mp4?X-Amz-Signature=hidden"),
 )
 FAILURE = json.dumps({"reason": "some", "message": "for a reason", "charged": "no"})
-
-# A person's cancel of a bought job is no public move yet; what must hold in `cancelling` is shown with this one.
-_BOUGHT = (State.ARMED, State.SUBMITTING, State.SUBMIT_UNKNOWN, State.RUNNING)
-CANCEL_BOUGHT = Move(
-    name="cancel_bought",
-    fence=Fence.NONCE,
-    to=dict.fromkeys(_BOUGHT, State.CANCELLING),
-    books={Purchase.OPEN: Purchase.OPEN},
-)
 
 _ARMED = ("create", "claim_upload", "begin_upload", "uploaded", "arm")
 _SENT = (*_ARMED, "send")
@@ -104,7 +95,8 @@ class Life:
         return self.store.create([NewJob(**{"id": job_id, "spec": SPEC, "labels": {}, **given})])[0]
 
     def claim(self, step: str, job_id: str) -> str:
-        """The claim of this job's step, which is due."""
+        """The claim of this job's step, whose alarm rings now."""
+        self.redis.zadd(self.keys.due(step), {job_id: 0}, xx=True)
         claims = self.store.claim(step, room=1000, lease=20, transfers=1000)
         return next(f"{c.step}.{c.n}" for c in claims if c.job_id == job_id)
 
@@ -123,7 +115,7 @@ class Life:
 
     def move(self, move: str | Move, job_id: str, *, call: str | None = None, **values: Any) -> Moved:
         """A move with every right fence, unless `values` say otherwise; `call` repeats an earlier call."""
-        move = known_move(move)
+        move = states.MOVES[move] if isinstance(move, str) else move
         record = self.store.get(job_id)
         task = record.task_id or f"T{record.nonce}"
         fence = {"claim": record.claim or None, "nonce": record.nonce or None, "task": task}
@@ -185,13 +177,6 @@ for _, name in ipairs(redis.call('KEYS', ARGV[1])) do
 end
 return found
 """
-
-
-def known_move(name: str | Move) -> Move:
-    """The move of this name, also the one that only tests have."""
-    if isinstance(name, Move):
-        return name
-    return CANCEL_BOUGHT if name == "cancel_bought" else states.MOVES[name]
 
 
 @contextmanager

@@ -57,8 +57,9 @@ def test_why_a_job_is_not_bought_again() -> None:
     """The sentence says when the purchase was sent and what to do; never the nonce, which is a secret."""
     said = may_be_paid_twice(LOST)
     assert said == (
-        f"job job1 may have been charged already (sent {SENT}, no task ID): look for its task at https://kie.ai/logs and"
-        " name it with `motionq attach job1 TASK_ID`, or consent to pay twice with `motionq replay job1 --may-pay-twice`"
+        f"job job1 may have been charged already (sent {SENT}, no task ID): look for its task at https://kie.ai/logs"
+        " and name it with `motionq attach job1 TASK_ID`, or consent to pay twice with"
+        " `motionq replay job1 --may-pay-twice`"
     )
     assert NONCE not in said
 

@@ -16,11 +16,13 @@ import hmac
 import logging
 import re
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from motionq.contract.errors import QueueUnavailable
 from motionq_worker.kie.messages import parse_object, task_id_in
+from motionq_worker.together import Together
 from motionq_worker.waker import Waker
 
 LARGEST = 64 * 1024  # bytes of a body
@@ -39,6 +41,15 @@ Send = Callable[[Mapping[str, Any]], Awaitable[None]]
 _log = logging.getLogger(__name__)
 
 
+@dataclass(frozen=True)
+class Named:
+    """What a callback says: this purchase has this task."""
+
+    job_id: str
+    nonce: str
+    task_id: str
+
+
 class Refused(Exception):
     """The call is not taken in; `status` and the words are the answer."""
 
@@ -55,12 +66,13 @@ class Gone(Exception):
 class Receiver:
     """The app.
 
-    `name_task` stores (job, nonce, task ID) and may block; it is called in threads. With `key`, the webhook's HMAC key,
-    calls must be signed. `waker` is told of each call that somebody should look at, and ends with the app.
+    `name_tasks` stores what several calls say and may block (it is called in a thread); it answers for each of them
+    stored | known | orphan, or an empty word where it could not be stored, and may raise QueueUnavailable. With `key`,
+    the webhook's HMAC key, calls must be signed. `waker` is told when somebody should look, and ends with the app.
     """
 
-    def __init__(self, name_task: Callable[[str, str, str], str], key: bytes | None, waker: Waker) -> None:
-        self._name_task = name_task
+    def __init__(self, name_tasks: Callable[[Sequence[Named]], Sequence[str]], key: bytes | None, waker: Waker) -> None:
+        self._name_task = Together(name_tasks)
         self._key = key
         self._waker = waker
         self._under_way = 0
@@ -98,7 +110,7 @@ class Receiver:
         if self._under_way > MOST:
             raise Refused(503, "busy")
         task_id = self._named(scope["headers"], await _body(scope["headers"], receive))
-        await self._store(place[1].decode(), place[2].decode(), task_id)
+        await self._store(Named(place[1].decode(), place[2].decode(), task_id))
         return "success"
 
     def _named(self, headers: Headers, body: bytes) -> str:
@@ -113,16 +125,18 @@ class Receiver:
             raise Refused(401, "not signed")
         return task_id
 
-    async def _store(self, job_id: str, nonce: str, task_id: str) -> None:
+    async def _store(self, named: Named) -> None:
         """Raises Refused with 503 when nothing is stored for sure: the vendor repeats what is not answered with 200."""
         try:
-            storing = asyncio.to_thread(self._name_task, job_id, nonce, task_id)
-            outcome = await asyncio.wait_for(storing, STORE_SECONDS)
+            async with asyncio.timeout(STORE_SECONDS):
+                outcome = await self._name_task(named)
         except (QueueUnavailable, TimeoutError):
             raise Refused(503, "try again") from None
         except Exception as error:  # its text might show what was to be stored
             _log.error("a callback could not be stored: %s", type(error).__name__)
             raise Refused(503, "try again") from None
+        if not outcome:
+            raise Refused(503, "try again")
         if outcome == "stored":
             self._waker.wake()
 

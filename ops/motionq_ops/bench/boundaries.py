@@ -22,10 +22,15 @@ from motionq.contract.scripts import NAMES
 _WRITES = frozenset(
     b"SET SETEX PSETEX DEL UNLINK HSET HDEL HINCRBY HINCRBYFLOAT INCR ZADD ZREM LPUSH RPUSH PEXPIRE EXPIRE".split()
 )
+_MESSAGES = ("start", "upload", "submit", "check", "deliver")
 _IDLE_SCRIPTS = frozenset({"tick", "forget"})
 _IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", ".reply.celery.pidbox")
 # How often these happen depends on how long a worker waits: only the first of each is looked at.
-REPEATED = frozenset({"move still_running", "move renew", "claim check", "take check", "hold check"})
+REPEATED = frozenset(
+    {"move still_running", "move renew"}
+    | {f"{what} check" for what in ("claim", "publish", "take", "hold", "strike out")}
+    | {f"{what} start" for what in ("take", "hold", "strike out")}
+)
 
 
 def script_texts() -> dict[str, str]:
@@ -48,6 +53,7 @@ class CommandNames:
         self._server = server
         self._namespace = namespace
         texts = script_texts().items()
+        self._held: dict[bytes, str] = {}  # Celery's delivery tag -> the step of the message
         self._scripts = {hashlib.sha1(text.encode()).hexdigest(): name for name, text in texts}  # noqa: S324 - as Redis
 
     def of(self, words: Sequence[bytes]) -> str | None:
@@ -83,10 +89,10 @@ class CommandNames:
     def _kombu(self, verb: bytes, words: Sequence[bytes]) -> str | None:
         """Kombu writes down which messages a worker holds, and strikes them out."""
         if verb == b"HSET":
-            payload = b"".join(words[2:])
-            steps = ("start", "upload", "submit", "check", "deliver")
-            return next((f"hold {s}" for s in steps if f"{self._namespace}.{s}".encode() in payload), None)
-        return "strike out" if verb == b"HDEL" else None
+            steps = [step for step in _MESSAGES if f"{self._namespace}.{step}".encode() in words[3]]
+            self._held[words[2]] = steps[0] if steps else "other"
+            return f"hold {self._held[words[2]]}"
+        return f"strike out {self._held.get(words[2], 'other')}" if verb == b"HDEL" else None
 
     def _script(self, sha: str, arguments: Sequence[bytes]) -> str | None:
         name = self._scripts.get(sha)

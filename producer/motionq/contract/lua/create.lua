@@ -26,5 +26,5 @@ record_event(job, 'queued', a.event)
 local pace = K.pace .. job.tenant
 local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))
 redis.call('SET', pace, text(due + a.pace), 'PX', text(due - NOW + 60000))
-enter(job, 'queued', due - lift(a.fields.priority))
+enter(job, 'queued', due - math.max(0, lift(a.fields.priority)))  -- high overtakes; low waits in its line, not idly
 return {'created', a.id}

@@ -78,7 +78,7 @@ local function keep_book(job)
   local i = 1
   while #job.book > 20 and i < #job.book do
     local closed = job.book[i].status == 'not_sent' or #job.book > 40 and job.book[i].status == 'refused'
-    if closed then table.remove(job.book, i) else i = i + 1 end
+    if closed and not job.book[i].candidate then table.remove(job.book, i) else i = i + 1 end
   end
   if #job.book > 0 then set(job, 'purchases', job.book) end
 end

@@ -50,7 +50,7 @@ if p then
   if m.frees_slot and not elsewhere then redis.call('ZREM', K.slots, member) end
   if m.rate_slot == 'free' and not elsewhere then redis.call('ZREM', K.rate, member) end
   if m.rate_slot == 'answered' then redis.call('ZADD', K.rate, 'XX', NOW + C.rate_window, member) end
-  if m.settles_candidate then
+  if m.settles_candidate and (not a.task or not p.candidate or p.candidate == a.task) then
     p.candidate = nil
     redis.call('ZREM', K.candidates, member)
   end

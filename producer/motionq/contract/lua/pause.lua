@@ -6,15 +6,18 @@
 -- Returns  1 if this pause is on record now, 0 if a longer one stays
 local a = cjson.decode(ARGV[2])
 redis.call('ZREM', K.ended, '')
-local known = redis.call('HMGET', K.gate, 'reason', 'until', 'again', 'probe')
-local reason, ends, again, probe = known[1], tonumber(known[2] or -1), tonumber(known[3] or 0), known[4]
+local known = redis.call('HMGET', K.gate, 'reason', 'until', 'again', 'probe', 'key')
+local reason, ends, probe = known[1], tonumber(known[2] or -1), known[4]
 local half_open = reason and ends > 0 and ends <= NOW
-if reason == a.reason and half_open and probe then again = again + 1 elseif not half_open then again = 0 end
+local again = reason == a.reason and tonumber(known[3] or 0) or 0  -- another reason begins anew
+if reason == a.reason and half_open and probe then again = again + 1 end
 
-local lasts = a.lasts and math.min(a.lasts * 2 ^ again, a.longest or a.lasts)
+local lasts = a.lasts and math.min(a.lasts * (half_open and 2 ^ again or 1), a.longest or a.lasts)
 local new = lasts and NOW + lasts or 0
 if reason and not half_open then
   if ends == 0 and new > 0 or ends > NOW and new > 0 and new < ends then return 0 end
+  local a_persons = ends == 0 and (known[5] or '') == ''  -- it is about no key: only a person ends it
+  if a_persons and (a.key or '') ~= '' then return 0 end
 end
 redis.call('DEL', K.gate)
 redis.call('HSET', K.gate, 'reason', a.reason, 'since', text(NOW), 'until', text(new), 'message', a.message,
