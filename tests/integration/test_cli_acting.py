@@ -87,13 +87,12 @@ def test_a_restart_before_the_write_is_safe_is_told(tmp_path: Path) -> None:
     with RedisServer(tmp_path / "own", appendfsync="always") as server, life(server.url, "motionq") as lived:
         with safely(lived.store) as moments:
             moments.append(lived.store.now())
-        with (
-            pytest.raises(QueueUnavailable, match="restarted before the write was safe"),
-            safely(lived.store) as moments,
-        ):
-            moments.append(lived.store.now())
-            server.stop()
-            server.start()
+        waiting = safely(lived.store)
+        waiting.__enter__().append(lived.store.now())
+        server.stop()
+        server.start()
+        with pytest.raises(QueueUnavailable, match="restarted before the write was safe"):
+            waiting.__exit__(None, None, None)
 
 
 # -- replay -----------------------------------------------------------------------------------------------------------

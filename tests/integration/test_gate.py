@@ -1,8 +1,7 @@
-"""The gate on real servers: who may buy (`admit`), who may send (`send`), and when nobody may."""
+"""The gate on real servers while it is open: who may buy (`admit`), and who may send (`send`)."""
 
 from __future__ import annotations
 
-import shutil
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,11 +12,12 @@ import pytest
 
 from motionq.contract.durability import EVERYSEC
 from motionq.contract.job import Failure
-from motionq.contract.states import ADMIT, EXPIRE, REFRESH, SEND, UPLOADED, Purchase, State
-from motionq.contract.store import NewJob
-from motionq_ops.redis_server import RedisServer, find_server_binary
+from motionq.contract.states import ADMIT, EXPIRE, REFRESH, SEND, Purchase, State
+from motionq_ops.redis_server import RedisServer
 from motionq_worker.gate import close_for_restart
-from support.life import SPEC, Life, life
+from support.life import Life, life
+from support.lines import armed, new, ready
+from support.own_server import own_server
 
 HOUR = 3_600_000  # ms
 
@@ -34,36 +34,9 @@ def lived(redis_url: str, namespace: str) -> Iterator[Life]:
 @pytest.fixture
 def own(server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Life]:
     """A server of this test's own, whose configuration it may change."""
-    kind = request.node.callspec.params["server"]
-    binary = find_server_binary() if kind == "valkey" else Path(str(shutil.which("redis-server")))
-    with RedisServer(tmp_path / "own", binary=binary) as mine, life(mine.url, "motionq") as jobs:
+    with own_server(request, tmp_path / "own") as mine, life(mine.url, "motionq") as jobs:
         yield jobs
         jobs.redis.config_set("maxmemory", 0)
-
-
-def _ready(lived: Life, *jobs: NewJob) -> None:
-    """Brings new jobs into their lines, in this order, many at once."""
-    lived.store.create(jobs)
-    lived.time_passes()
-    claims = lived.store.claim("upload", room=len(jobs), lease=20)
-    assert len(claims) == len(jobs)
-    pipe, now = lived.redis.pipeline(transaction=False), lived.store.now()
-    begun = UPLOADED.for_lua() | {"to": {State.QUEUED: State.READY}}
-    for claim in claims:
-        argument = {"id": claim.job_id, "call": "c", "move": begun, "claim": f"upload.{claim.n}"}
-        lived.store.scripts.run("move", argument | {"set": {"uploaded_at": now}}, pipe)
-    assert {tuple(answer) for answer in pipe.execute()} == {("ok", "ready")}
-
-
-def _job(job_id: str, tenant: str = "default", **given: object) -> NewJob:
-    return NewJob(**({"id": job_id, "spec": SPEC, "labels": {}, "tenant": tenant} | given))  # type: ignore[arg-type]
-
-
-def _armed(lived: Life) -> list[str]:
-    """Armed jobs, in the order in which they were armed."""
-    slots = [slot.partition(":")[0] for slot in lived.redis.zrange(lived.keys.slots, 0, -1)]
-    armed = lived.store.get_many(slots)
-    return [r.id for r in armed if r.state is State.ARMED]
 
 
 # -- admit --------------------------------------------------------------------------------------------------------
@@ -71,7 +44,7 @@ def _armed(lived: Life) -> list[str]:
 
 def test_admitting_puts_a_purchase_on_record_before_it_is_made(lived: Life) -> None:
     """An admitted job has one open purchase of its own nonce, a slot, the server's identity, and an alarm."""
-    _ready(lived, _job("j1"))
+    ready(lived, new("j1"))
     assert lived.gate.admit("w") == 1
 
     record = lived.store.get("j1")
@@ -87,13 +60,13 @@ def test_admitting_puts_a_purchase_on_record_before_it_is_made(lived: Life) -> N
 
 def test_never_more_than_the_slots_are_in_flight(lived: Life) -> None:
     """With 5 slots 5 of 8 jobs are armed; a slot that comes back lets one more through."""
-    _ready(lived, *(_job(f"j{n}") for n in range(8)))
+    ready(lived, *(new(f"j{n}") for n in range(8)))
 
     assert lived.gate.admit("w") == 5
     assert lived.gate.admit("w") == 0
-    assert len(_armed(lived)) == lived.redis.zcard(lived.keys.slots) == 5
+    assert len(armed(lived)) == lived.redis.zcard(lived.keys.slots) == 5
     lived.time_passes()
-    done = _armed(lived)[0]
+    done = armed(lived)[0]
     assert lived.send(done) == "mine"
     assert lived.move("refused", done).ok
     assert lived.gate.admit("w") == 1
@@ -103,36 +76,22 @@ def test_never_more_than_the_slots_are_in_flight(lived: Life) -> None:
 def test_never_more_than_the_rate_wait_armed(redis_url: str, namespace: str) -> None:
     """With a rate of 3 only 3 jobs are armed at once, whatever the slots, so that none grows old while it waits."""
     with life(redis_url, namespace, max_in_flight=100, submit_rate=(3, 10.0)) as lived:
-        _ready(lived, *(_job(f"j{n}") for n in range(5)))
+        ready(lived, *(new(f"j{n}") for n in range(5)))
 
         assert lived.gate.admit("w") == 3
         assert lived.gate.admit("w") == 0
         lived.time_passes()
-        assert lived.send(_armed(lived)[0]) == "mine"
+        assert lived.send(armed(lived)[0]) == "mine"
         assert lived.gate.admit("w") == 1
-
-
-def test_a_thousand_waiting_jobs_delay_another_tenant_by_one_round_at_most(lived: Life) -> None:
-    """A tenant that comes late, while another has 1,000 jobs waiting, is served within one round, whatever its name."""
-    _ready(lived, *(_job(f"big{n}", "big") for n in range(1000)))
-    assert lived.gate.admit("w") == 5
-    _ready(lived, _job("a1", "a"), _job("z1", "z"))
-    for job_id in _armed(lived):
-        assert lived.move("unconnected", job_id).ok
-
-    assert lived.gate.admit("w") == 5
-
-    assert Counter(r.tenant for r in lived.store.get_many(_armed(lived))) == {"a": 1, "z": 1, "big": 3}
-    assert lived.redis.zrange(lived.keys.tenants, 0, -1) == ["big"]
 
 
 def test_tenants_take_turns(lived: Life) -> None:
     """Of three tenants with jobs each is served in every round, until its line is empty."""
-    _ready(lived, *(_job(f"{t}{n}", t) for t in "abc" for n in range(2)))
+    ready(lived, *(new(f"{t}{n}", t) for t in "abc" for n in range(2)))
 
     assert lived.gate.admit("w") == 5
 
-    assert Counter(r.tenant for r in lived.store.get_many(_armed(lived))) in (
+    assert Counter(r.tenant for r in lived.store.get_many(armed(lived))) in (
         {"a": 2, "b": 2, "c": 1},
         {"a": 2, "b": 1, "c": 2},
         {"a": 1, "b": 2, "c": 2},
@@ -141,7 +100,7 @@ def test_tenants_take_turns(lived: Life) -> None:
 
 def test_priority_then_age_inside_a_tenant(lived: Life) -> None:
     """High goes before normal before low; among equals the older; an hour of age outweighs a step of priority."""
-    _ready(lived, *(_job(f"{p}{n}", priority=p) for p in ("low", "normal", "high") for n in range(2)))
+    ready(lived, *(new(f"{p}{n}", priority=p) for p in ("low", "normal", "high") for n in range(2)))
     line = lived.redis.zrange(lived.keys.line("default"), 0, -1, withscores=True)
 
     assert [name[:-1] for name, _ in line] == ["high", "high", "normal", "normal", "low", "low"]
@@ -154,7 +113,7 @@ def test_priority_then_age_inside_a_tenant(lived: Life) -> None:
 
 def test_stale_uploads_are_made_again_before_anything_is_bought(lived: Life) -> None:
     """A job whose files lie at the vendor for too long goes back to the start of the chain, unbought."""
-    _ready(lived, _job("old"), _job("young"))
+    ready(lived, new("old"), new("young"))
     stale = lived.store.now() - int(lived.settings.upload_ttl * 1000) - 1
     lived.redis.hset(lived.keys.job("old"), "uploaded_at", stale)
 
@@ -169,7 +128,7 @@ def test_stale_uploads_are_made_again_before_anything_is_bought(lived: Life) -> 
 def test_after_its_deadline_a_job_is_not_bought(lived: Life) -> None:
     """A deadline in the past fails the job with reason `deadline`, not charged; one in the future does not."""
     now = lived.store.now()
-    _ready(lived, _job("late", deadline=now - 1), _job("early", deadline=now + HOUR))
+    ready(lived, new("late", deadline=now - 1), new("early", deadline=now + HOUR))
 
     assert lived.gate.admit("w") == 1
 
@@ -177,7 +136,7 @@ def test_after_its_deadline_a_job_is_not_bought(lived: Life) -> None:
     message = "the caller's deadline passed before it was bought"
     assert (record.state, record.purchases) == (EXPIRE.to[State.READY], ())
     assert record.failure == Failure(reason="deadline", message=message, charged="no")
-    assert _armed(lived) == ["early"]
+    assert armed(lived) == ["early"]
 
 
 @pytest.mark.parametrize("name", ["not_sent", "refused_again"])
@@ -201,55 +160,9 @@ def test_a_second_purchase_needs_the_first_one_closed(lived: Life, name: str) ->
     assert book[1].nonce != first
 
 
-def test_a_paused_gate_admits_nothing_until_its_pause_is_over(lived: Life) -> None:
-    """No job is armed while the gate is paused; a pause that has run out is taken away by the next look."""
-    _ready(lived, _job("j1"))
-    lived.store.pause("no_credits", "Credits insufficient", seconds=60)
-
-    assert lived.gate.admit("w") == 0
-    paused = lived.store.paused()
-    assert paused is not None
-    assert (paused["reason"], paused["message"]) == ("no_credits", "Credits insufficient")
-    assert 50_000 < int(paused["until"]) - lived.store.now() <= 60_000
-
-    lived.redis.hset(lived.keys.gate, "until", lived.store.now() - 1)
-    assert lived.store.paused() is None
-    assert lived.gate.admit("w") == 1
-    assert not lived.redis.exists(lived.keys.gate)
-
-
-def test_resuming_opens_the_gate(lived: Life) -> None:
-    """A pause without an end holds until somebody resumes."""
-    _ready(lived, _job("j1"))
-    lived.store.pause("operator", "maintenance")
-
-    assert lived.gate.admit("w") == 0
-    paused = lived.store.paused()
-    assert paused is not None
-    assert paused["until"] == "0"
-    lived.store.resume()
-    assert lived.gate.admit("w") == 1
-
-
-def test_a_short_pause_never_shortens_a_longer_one(lived: Life) -> None:
-    """What a worker pauses for ten seconds does not open a gate that a person closed, or that waits for credits."""
-    lived.store.pause("no_credits", "", seconds=60)
-    lived.store.pause("vendor_unreachable", "", seconds=10)
-    assert (lived.store.paused() or {})["reason"] == "no_credits"
-
-    lived.store.pause("operator", "")
-    lived.store.pause("no_credits", "", seconds=60)
-    assert (lived.store.paused() or {})["reason"] == "operator"
-
-    lived.store.resume()
-    lived.store.pause("vendor_unreachable", "", seconds=10)
-    lived.store.pause("no_credits", "", seconds=60)
-    assert (lived.store.paused() or {})["reason"] == "no_credits"
-
-
 def test_a_server_short_of_memory_buys_nothing_new(own: Life) -> None:
     """Above 85 % of maxmemory nothing is admitted; below it goes on."""
-    _ready(own, _job("j1"))
+    ready(own, new("j1"))
     used = int(own.redis.info("memory")["used_memory"])
 
     own.redis.config_set("maxmemory", int(used / 0.95))
@@ -306,7 +219,7 @@ def test_no_right_to_send_in_any_other_state(lived: Life, situation: str) -> Non
 
 def test_an_arming_that_is_not_durable_yet_waits(lived: Life) -> None:
     """Before 2.1 s have passed nobody may send; the alarm is set to the moment when it is durable."""
-    _ready(lived, _job("j1"))
+    ready(lived, new("j1"))
     assert lived.gate.admit("w") == 1
     record = lived.store.get("j1")
 
@@ -351,7 +264,7 @@ def test_the_gate_is_asked_again_at_the_last_moment(lived: Life) -> None:
     lived.reach("armed", "j1")
     lived.store.pause("no_credits", "", seconds=60)
     assert lived.send("j1") == "refused"
-    lived.redis.hset(lived.keys.gate, "until", 1)
+    lived.store.resume()
     assert lived.send("j1") == "mine"
 
 

@@ -1,18 +1,16 @@
-"""The store on real servers: making jobs, claiming alarms, how long keys live, and a server that takes no more."""
+"""The store on real servers: making jobs, claiming alarms, and how long keys live."""
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 
-from motionq.contract.errors import JobNotFound, QueueUnavailable
+from motionq.contract.errors import JobNotFound
 from motionq.contract.states import FINAL, RECORD_TASK, State
-from motionq.contract.store import Created, JobStore, NewJob
-from motionq_ops.redis_server import RedisServer, find_server_binary
-from support.life import FAILURE, SITUATIONS, SPEC, Life, life
+from motionq.contract.store import Created, JobStore
+from support.life import SITUATIONS, SPEC, Life, life
+from support.lines import new
 
 DAY = 86_400_000  # ms
 OTHER_SPEC = SPEC.model_copy(update={"prompt": "another"})
@@ -27,26 +25,12 @@ def lived(redis_url: str, namespace: str) -> Iterator[Life]:
         yield jobs
 
 
-@pytest.fixture
-def full(server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Life]:
-    """A server of this test's own, which it may fill up."""
-    kind = request.node.callspec.params["server"]
-    binary = find_server_binary() if kind == "valkey" else Path(str(shutil.which("redis-server")))
-    with RedisServer(tmp_path / "own", binary=binary) as mine, life(mine.url, "motionq") as jobs:
-        yield jobs
-        jobs.redis.config_set("maxmemory", 0)
-
-
-def _new(job_id: str, **given: object) -> NewJob:
-    return NewJob(**({"id": job_id, "spec": SPEC, "labels": {}} | given))  # type: ignore[arg-type]
-
-
 # -- create -------------------------------------------------------------------------------------------------------
 
 
 def test_the_same_id_makes_one_job(lived: Life) -> None:
     """A repeated call, as redis-py makes them, answers `exists` and changes nothing, even in the same pipeline."""
-    job = _new("j1", labels={"a": "b"}, priority="high", tenant="t", deadline=9_999_999_999_999)
+    job = new("j1", labels={"a": "b"}, priority="high", tenant="t", deadline=9_999_999_999_999)
     assert lived.store.create([job, job]) == [Created("created", "j1"), Created("exists", "j1")]
     before = lived.everything()
 
@@ -66,7 +50,7 @@ def test_the_same_key_and_request_give_the_same_job(lived: Life) -> None:
     before = lived.everything()
 
     assert lived.create("j2", idempotency_key="order-17") == Created("exists", "j1")
-    assert lived.store.owners([_new("j3", idempotency_key="order-17")]) == [Created("exists", "j1")]
+    assert lived.store.owners([new("j3", idempotency_key="order-17")]) == [Created("exists", "j1")]
     assert lived.everything() == before
 
 
@@ -76,7 +60,7 @@ def test_the_same_key_with_another_request_is_a_conflict(lived: Life) -> None:
     before = lived.everything()
 
     assert lived.create("j2", idempotency_key="order-17", spec=OTHER_SPEC) == Created("conflict", "j1")
-    assert lived.store.owners([_new("j2", idempotency_key="order-17", spec=OTHER_SPEC)]) == [Created("conflict", "j1")]
+    assert lived.store.owners([new("j2", idempotency_key="order-17", spec=OTHER_SPEC)]) == [Created("conflict", "j1")]
     assert lived.everything() == before
 
 
@@ -292,34 +276,3 @@ def test_forgetting_drops_only_what_is_over(lived: Life) -> None:
 
     assert lived.redis.zrange(lived.keys.state("failed"), 0, -1) == ["young"]
     assert [r.id for r in lived.store.get_many(["old", "young"])] == ["young"]
-
-
-# -- a server that takes no more ------------------------------------------------------------------------------------
-
-
-def test_a_full_server_takes_no_jobs_but_every_task_id(full: Life) -> None:
-    """At maxmemory a new job is refused in one sentence, half a job is never made, and a task ID is still recorded."""
-    full.reach("submitting", "j1")
-    full.redis.config_set("maxmemory", "1mb")
-    before = full.everything()
-
-    with pytest.raises(QueueUnavailable, match=r"is full \(maxmemory reached\) and takes no new jobs$"):
-        full.create("j2", idempotency_key="k")
-    assert full.everything() == before
-
-    assert full.move("record_task", "j1", task="T1", event={"step": "submit"}).ok
-    assert full.store.by_task("T1") == "j1"
-    assert full.move("paid", "j1", set={"verdict": FAILURE}).ok
-    assert full.move("delivered", "j1", claim=full.claim("deliver", "j1")).ok
-
-
-def test_a_server_that_refuses_writes_is_said_to_be_unavailable(full: Life) -> None:
-    """Too few replicas (as a full disk, or a demoted master) is QueueUnavailable, so that a task ID is tried again."""
-    full.reach("submitting", "j1")
-    full.redis.config_set("min-replicas-to-write", 1)
-
-    with pytest.raises(QueueUnavailable, match=r"takes no writes at this moment$"):
-        full.store.move(RECORD_TASK, "j1", nonce=full.store.get("j1").nonce, task="T1")
-
-    full.redis.config_set("min-replicas-to-write", 0)
-    assert full.move("record_task", "j1", task="T1").ok

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from model.rules import Rule, Rules
-from model.scripts import apply_move
+from model.scripts import Answer, apply_move
 from model.world import WORKING, Budget, Execution, Server, World, become, end, line_of, new_job, spend
 from motionq.contract.states import State
 
@@ -28,6 +28,7 @@ class Model:
     young: int = 3  # writes that can be lost, at most
     callbacks: bool = True
     from_ready: bool = False  # the search begins with the files at the vendor
+    _answers: dict[Any, Answer] = field(default_factory=dict, repr=False, compare=False)
 
     def start(self) -> World:
         """The first world."""
@@ -43,19 +44,25 @@ class Model:
         """The world after a write; the last writes are young, and can be lost."""
         if server == w.server:
             return w
-        return self.tidy(w._replace(versions=(*w.versions, server)))
+        return w._replace(versions=(*w.versions, server))
+
+    def move(self, server: Server, name: str, j: int, **values: Any) -> Answer:
+        """`apply_move` of this model's table, each only once: few servers are met in many worlds."""
+        key = (server, name, j, *((k, tuple(v.items()) if isinstance(v, dict) else v) for k, v in values.items()))
+        if key not in self._answers:
+            self._answers[key] = apply_move(self.rules, server, self.rules.moves[name], j, **values)
+        return self._answers[key]
 
     def call(self, w: World, e: Execution, move: str, what: str, then: str = "", **values: Any) -> Steps:
         """One move by an execution, which goes on at stage `then` if it was led, and ends otherwise."""
-        lua = self.rules.moves[move]
         fences = {"claim": e.claim, "nonce": e.nonce, "task": e.task, **values}
-        outcome, server = apply_move(self.rules, w.server, lua, e.job, call=e.call, **fences)
+        outcome, server = self.move(w.server, move, e.job, call=e.call, **fences)
         goes_on = then and outcome == "ok"
         after = become(w, e, stage=then, call="") if goes_on else end(w, e)
         yield f"{what}: {move} of {name(e)} is {outcome}", self.write(after, server), True
         if w.budget.repeat and not e.call and outcome in ("ok", "booked"):
             call = f"call{w.budget.repeat}"
-            _, server = apply_move(self.rules, w.server, lua, e.job, call=call, **fences)
+            _, server = self.move(w.server, move, e.job, call=call, **fences)
             again = become(spend(w, "repeat"), e, call=call)
             yield f"{what}: {move} of {name(e)} is {outcome}, the answer is lost", self.write(again, server), False
 
@@ -76,11 +83,14 @@ class Model:
 
     def tidy(self, w: World) -> World:
         """Forgets versions that no loss brings back, and journal lines that are durable."""
+        if len(w.versions) == 1 and not w.journal and w.old is None:
+            return w
         last = len(w.versions) - 1
         disk = max(w.on_disk, last - self.young) if w.budget.power else last
         replica = max(w.on_replica, last - self.young) if w.budget.failover else last
         first = min(disk, replica)
-        w = w._replace(versions=w.versions[first:], on_disk=disk - first, on_replica=replica - first)
+        if first or disk != w.on_disk or replica != w.on_replica:
+            w = w._replace(versions=w.versions[first:], on_disk=disk - first, on_replica=replica - first)
         if w.old is not None and not any(e.stage == "connected" for e in w.executions):
             w = w._replace(old=None)
         return w._replace(journal=self._still_needed(w)) if w.journal else w

@@ -25,7 +25,7 @@ class Rule(StrEnum):
     WAIT_FOR_REPLICA = "a purchase is sent only when replicas have it"
     SEND_KNOWS_ITS_EXECUTION = "a repeated send is success for its own execution only"
     ONE_OPEN_PURCHASE = "no purchase is armed while another one is open"
-    FRESH_NONCE = "a nonce names the call, the job and the number of its purchases"
+    NEW_NONCE = "a nonce names the call, the job and the number of its purchases, and is never armed again"
     CAP = "no more jobs are armed than there are slots"
     REPLAY_BY_PURCHASES = "replay looks at the purchases"
     CONSENT_BY_NONCE = "consent speaks of the purchases that were shown"

@@ -124,7 +124,7 @@ def _write_purchase(server: Server, call: Call, line: Line, target: State | None
     if move.name == "record_task":
         if {(j, nonce) for name, j, nonce in server.tasks if name == call.task} - {owner}:
             return "bound", server
-        if line.task == call.task and target is None:
+        if line.task == call.task and target is None and line.candidate != call.task:
             return "ok", server
         server = server._replace(tasks=server.tasks | {(call.task, *owner)})
         job = booked(job, line.nonce, task=call.task)
@@ -157,20 +157,20 @@ def claim(server: Server, j: int, step: str) -> Server:
 def admit(rules: Rules, server: Server, j: int, *, salt: str, cap: int) -> Server | None:
     """The gate arms this job, if it may."""
     job = server.jobs[j]
-    if job.state is not State.READY or len(server.slots) >= cap and rules.hold(Rule.CAP):
+    if job.state is not State.READY or (len(server.slots) >= cap and rules.hold(Rule.CAP)):
         return None
     if open_lines(job) and rules.hold(Rule.ONE_OPEN_PURCHASE):
         return None
     number = job.n_purchases + 1
-    nonce = f"{salt}:{j}:{number}" if rules.hold(Rule.FRESH_NONCE) else salt
-    return armed(server, j, nonce)
+    if not rules.hold(Rule.NEW_NONCE):
+        return armed(server, j, salt)
+    nonce = f"{salt}:{j}:{number}"
+    return server if line_of(job, nonce) else armed(server, j, nonce)
 
 
 def armed(server: Server, j: int, nonce: str) -> Server:
     """admit.lua's `arm`: the purchase, its slot and the server's identity, in one call."""
     job = server.jobs[j]
-    if line_of(job, nonce):
-        return server
     book = (*job.book, Line(nonce, Purchase.OPEN))
     job = led(job, State.ARMED, armed_under=server.identity, nonce=nonce, task="", book=book)
     job = job._replace(n_purchases=job.n_purchases + 1)

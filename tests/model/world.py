@@ -60,14 +60,17 @@ class Execution(NamedTuple):
     nonce: str = ""
     token: str = ""
     task: str = ""
-    move: str = ""  # what it has decided and not yet written
+    plan: str = (
+        ""  # what it has decided and not yet written: a move; or the verdict it delivers, the purchase it follows
+    )
     call: str = ""  # set: the answer to this call was lost, and it is made again
 
 
 class Request(NamedTuple):
     """One createTask at the vendor.
 
-    wire → run | refused | lost; run → ok | fail | 524 | mute; 524 → ok | fail524; a failure may become `late_ok`.
+    wire → run | refused | lost; run → ok | fail | 524 | mute; 524 → ok | fail524; a failure may become `late_ok`, or
+    `too_late` when the next purchase is on its way already.
     """
 
     job: int
@@ -78,7 +81,7 @@ class Request(NamedTuple):
 
 
 class Budget(NamedTuple):
-    """How often each thing may still happen. Callbacks are free."""
+    """How often each thing may still happen. A callback that brings news is free."""
 
     crash: int = 0  # an execution ends at any point
     stall: int = 0  # a lease ends although its holder lives
@@ -92,6 +95,7 @@ class Budget(NamedTuple):
     t524: int = 0  # a time-out that may yet become a success
     flip: int = 0  # a failure that was settled becomes a success
     foreign: int = 0  # a callback or a person names a task of another purchase
+    again: int = 0  # a callback names a task that is on record already
     attach: int = 0
     cancel: int = 0
     replay: int = 0
@@ -177,7 +181,10 @@ def end(world: World, execution: Execution) -> World:
 
 def become(world: World, execution: Execution, **changes: str) -> World:
     """Somebody goes on."""
-    return begin(end(world, execution), execution._replace(**changes))  # type: ignore[arg-type]
+    left = list(world.executions)
+    left.remove(execution)
+    left.append(execution._replace(**changes))  # type: ignore[arg-type]
+    return world._replace(executions=tuple(sorted(left)))
 
 
 def set_request(world: World, task: str, **changes: str) -> World:

@@ -40,7 +40,7 @@ def _keep_nonces_out_of_logs() -> None:
 
 
 def _key(settings: Settings) -> bytes | None:
-    """The webhook's key; None takes unsigned calls. Raises InvalidSettings for an empty one, which would mean the same."""
+    """The webhook's key; None takes unsigned calls, and so would an empty one. Raises InvalidSettings for that."""
     if settings.kie_webhook_hmac_key is None:
         return None
     key = settings.kie_webhook_hmac_key.get_secret_value().encode()

@@ -109,7 +109,7 @@ class Batch:
         """A task ID that was lost is found again; its verdict is read at once."""
         newest = line.nonce == record.nonce
         fresh = {"running_since": self._now, "parent": self._message_id} if newest and not record.task_id else {}
-        self._s.store.move(
+        outcome = self._s.store.move(
             states.RECORD_TASK,
             record.id,
             nonce=line.nonce,
@@ -121,6 +121,8 @@ class Batch:
             alarm_in=0 if newest else int(next_look(0) * 1000),
             event=self._event(f"task {task_id}, named by a callback or a person"),
         )
+        if outcome.outcome == "bound":  # it has become another purchase's since it was named
+            self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce)
 
     def _young(self, line: PurchaseLine) -> bool:
         return self._now - (line.sent_at or line.armed_at) < _PATIENCE

@@ -4,7 +4,7 @@ A callback proves nothing: kie.ai's signature does not cover the body. So the re
 have, wakes a worker, and the result is read from the vendor itself.
 
 What the server in front of an app may not do for it is done here: the size of a body, the time it may take, and how
-many calls may be under way. The time that the *head* of a request may take is not an app's to limit (docs/callbacks.md).
+many calls may be under way. How long the *head* of a request may take is not an app's to limit (docs/callbacks.md).
 """
 
 from __future__ import annotations

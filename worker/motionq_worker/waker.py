@@ -14,7 +14,7 @@ _log = logging.getLogger(__name__)
 class Waker:
     """Calls `send`, which may block, in a thread of its own, soon after `wake`; wishes meanwhile count as one.
 
-    `close` ends the thread and calls `end`. A failure of `send` only costs a tick's time, so it is logged and forgotten.
+    `close` ends the thread and calls `end`. A failure of `send` costs a tick's time at most, so it is only logged.
     """
 
     def __init__(self, send: Callable[[], None], end: Callable[[], None] = lambda: None) -> None:

@@ -88,9 +88,7 @@ def bench(load: Load, say: Say) -> list[Figures]:
     for name, rate in ((PACED, load.rate), (FLAT_OUT, None)):
         with tempfile.TemporaryDirectory(prefix="motionq-bench-") as folder:
             environment = dict(os.environ)
-            plan = Plan(
-                data_dir=Path(folder), callback_port=free_port(), sandbox_speed=1.0, environment=environment
-            )
+            plan = Plan(data_dir=Path(folder), callback_port=free_port(), sandbox_speed=1.0, environment=environment)
             with _running(plan) as (store, receiver):
                 purchases = _purchases(store, load.jobs)
                 say(f"{name}: {load.seconds:g} s of callbacks for {len(purchases):,} jobs")

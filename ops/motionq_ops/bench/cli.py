@@ -9,6 +9,8 @@ import typer
 
 from motionq.contract import settings
 from motionq.output import Code, note, run, say, say_json
+from motionq_ops.bench import chaos as storms
+from motionq_ops.bench import chaos_report
 from motionq_ops.bench.report import report, table
 from motionq_ops.bench.upload import Load, bench
 from motionq_ops.stop import Stopped, stops_on_signals
@@ -76,3 +78,38 @@ def upload(
     else:
         say(table(said))
     return Code.DONE
+
+
+@app.command(
+    epilog="""Examples:
+  motionq bench chaos
+  motionq bench chaos --jobs 60 --minutes 0.3 --seed 1 --json
+
+For so long workers, the server and the callback receiver are killed, the vendor's stand-in breaks in every way, and
+callbacks are lost, doubled, late and forged; then peace, until every job has ended. The vendor's ledger is held against
+the records. The same seed gives the same plan.
+
+Exit codes: 0 nothing lost, doubled, stuck or misbooked, 1 something was, 2 wrong usage, 130 Ctrl+C."""
+)
+def chaos(
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="How many jobs.")] = 2000,
+    minutes: Annotated[float, typer.Option(metavar="N", min=0.05, help="Of trouble.")] = 5.0,
+    seed: Annotated[int, typer.Option(metavar="S", help="Of the plan.")] = 1,
+    workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 2,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """Whether anything is lost, bought twice or left behind when everything goes wrong."""
+    storm = storms.Storm(jobs=jobs, seconds=minutes * 60, seed=seed, workers=workers)
+    busy = os.getloadavg()
+    with stops_on_signals():
+        try:
+            outcome = storms.bench(storm, note)
+        except Stopped:
+            note("stopped")
+            return Code.INTERRUPTED
+    said = chaos_report.report(storm, outcome, busy)
+    if as_json:
+        say_json(said)
+    else:
+        say(chaos_report.table(said))
+    return Code.DONE if said["met"] else Code.FAILED

@@ -264,7 +264,7 @@ class Life:
         return dead
 
     def _ended(self, job: Job) -> bool:
-        return self._store.get(job.id).state in FINAL
+        return self._lab.redis.hget(self._keys.job(job.id), "state") in FINAL
 
     def _at_rest(self) -> bool:
         """What comes a moment after the end: the journal's line is erased, a named task struck out."""
@@ -282,5 +282,5 @@ class Life:
     def _wait(self, until: Callable[[], bool], seconds: float = PATIENCE) -> bool:
         deadline = time.monotonic() + seconds
         while not (met := until()) and time.monotonic() < deadline:
-            time.sleep(0.05)
+            time.sleep(0.1)
         return met

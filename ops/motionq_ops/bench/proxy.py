@@ -100,7 +100,7 @@ class Proxies:
     async def _start(self, serve: Serve) -> int:
         async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
             task = asyncio.current_task()
-            assert task is not None  # noqa: S101 - a handler always runs in a task
+            assert task is not None
             self._tasks.add(task)
             try:
                 with contextlib.suppress(*_GONE, asyncio.CancelledError):

@@ -216,7 +216,10 @@ UNKNOWN = Move(
 RECORD_TASK = Move(
     name="record_task",
     fence=Fence.NONCE,
-    to={**dict.fromkeys((*_CLOSABLE, S.FAILED), S.RUNNING), S.CANCELLED: S.CANCELLING},
+    to={
+        **dict.fromkeys((*_CLOSABLE, S.FAILED), S.RUNNING),
+        **dict.fromkeys((S.CANCELLING, S.CANCELLED), S.CANCELLING),
+    },
     books={**{status: status for status in P}, P.NOT_SENT: P.STRAY, P.REFUSED: P.STRAY},
     books_late=True,
     rate_slot="answered",

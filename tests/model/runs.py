@@ -1,0 +1,217 @@
+"""The searches: what goes wrong in each, and which rules are taken away one by one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from model.model import Model
+from model.rules import Rule, Rules, without
+from model.world import Budget
+from motionq.contract.states import MOVES, Purchase, State
+
+
+def model(*, jobs: int = 1, workers: int = 2, attempts: int = 2, from_ready: bool = True, **given: Any) -> Model:
+    """A search's size, and its budget by name."""
+    sizes = {name: given.pop(name) for name in ("young", "callbacks", "slots") if name in given}
+    return Model(jobs=jobs, workers=workers, attempts=attempts, from_ready=from_ready, budget=Budget(**given), **sizes)
+
+
+# Small enough for every test run: together some 20 s.
+RUNS: Mapping[str, Model] = {
+    "no fault, from the upload on": model(from_ready=False),
+    "files: bad media, retries, expiry": model(from_ready=False, workers=1, attempts=1, invalid=1, retry=1, expire=1),
+    "leases that end under a living worker": model(from_ready=False, attempts=1, crash=1, stall=1, undelivered=1),
+    "messages twice, replay": model(attempts=1, double=1, replay=1, undelivered=1),
+    "crash, no connection": model(attempts=1, crash=1, not_sent=1),
+    "calls made again": model(attempts=1, repeat=1, not_sent=1),
+    "refusals, POSTs that never arrive": model(attempts=1, refuse=1, lost=1),
+    "vendor lies: 500, and a task was made": model(attempts=1, lie=1),
+    "no callbacks, attach": model(attempts=1, callbacks=False, attach=1, lost=1),
+    "callbacks again, late": model(attempts=1, workers=1, again=1, crash=1),
+    "cancel": model(attempts=1, cancel=1, crash=1),
+    "cancel, called again": model(attempts=1, cancel=1, repeat=1),
+    "cancel, silent vendor": model(attempts=1, cancel=1, mute=1, attach=1),
+    "silent vendor, replay": model(attempts=1, mute=1, replay=1),
+    "replay with consent": model(attempts=1, workers=1, lost=1, consent=1),
+    "two consents for the same purchase": model(attempts=1, workers=1, callbacks=False, consent=2),
+    "524, and a failure that flips": model(workers=1, t524=1, flip=1, replay=1),
+    "power loss": model(attempts=1, power=1),
+    "power loss, cancel": model(attempts=1, workers=1, power=1, cancel=1),
+    "power loss, no connection": model(attempts=1, workers=1, power=1, not_sent=1),
+    "power loss, a failure that flips": model(workers=1, young=1, power=1, flip=1),
+    "power loss, consent": model(attempts=1, workers=1, young=1, callbacks=False, power=1, consent=1),
+    "fail-over": model(attempts=1, failover=1),
+    "fail-over and fail-back": model(attempts=1, young=1, failover=2),
+    "fail-over and power loss": model(attempts=1, workers=1, young=1, failover=1, power=1),
+    "two jobs, foreign callback": model(jobs=2, workers=1, attempts=1, foreign=1),
+}
+
+# As much as an hour and some gigabytes allow.
+LONG_RUNS: Mapping[str, Model] = {
+    **{f"{name}, two generations": replace(m, attempts=2) for name, m in RUNS.items() if m.attempts == 1},
+    "three workers, crash": model(attempts=1, workers=3, crash=1),
+    "crash twice": model(attempts=1, crash=2),
+    "power loss twice": model(attempts=1, young=2, power=2),
+    "power loss, crash": model(attempts=1, power=1, crash=1),
+    "power loss, calls made again": model(attempts=1, power=1, repeat=1),
+    "power loss, 524": model(attempts=1, power=1, t524=1),
+    "power loss, silent vendor, replay": model(attempts=1, young=2, power=1, mute=1, replay=1),
+    "fail-over, cancel": model(attempts=1, young=2, failover=1, cancel=1),
+    "cancel, replay, consent": model(attempts=1, workers=1, cancel=1, replay=1, consent=1),
+    "consent, called again": model(attempts=1, workers=1, consent=1, repeat=1),
+    "refusals twice": model(attempts=1, refuse=2),
+    "two jobs, two slots, calls made again": model(jobs=2, workers=1, attempts=1, slots=2, repeat=1),
+}
+
+
+@dataclass(frozen=True)
+class Mutation:
+    """The protocol without a rule, a small search that shows it, and a word of what is then found."""
+
+    rules: Rules
+    model: Model
+    finds: str
+
+
+def _changed(name: str, **fields: Any) -> Rules:
+    return without(**{name: fields})
+
+
+_ALONE: dict[str, Any] = {"attempts": 1, "workers": 1}
+_NO_CALLBACKS: dict[str, Any] = {**_ALONE, "callbacks": False}
+_TAKES = MOVES["record_task"]
+_GIVES_UP = MOVES["give_up_unknown"].to
+_DOUBLED, _OPEN_TWICE, _UNKNOWN = "two purchases at the vendor", "two open purchases", "books do not know"
+
+# What makes each of these moves happen; every one of them must give the slot back.
+_FREES: Mapping[str, dict[str, int]] = {
+    "unconnected": {"not_sent": 1},
+    "not_sent": {"not_sent": 1},
+    "refused": {"refuse": 1},
+    "refused_again": {"refuse": 1},
+    "refused_later": {"refuse": 1},
+    "give_up_unknown": {"lost": 1},
+    "give_up_silent": {"mute": 1},
+    "paid": {},
+    "refunded": {},
+    "cancel_armed": {"cancel": 1},
+}
+
+MUTATIONS: Mapping[str, Mutation] = {
+    # -- fences
+    "a task ID goes to the newest purchase": Mutation(
+        without(Rule.TASKS_NAME_THE_PURCHASE), model(attempts=1, consent=1), "another one's task"
+    ),
+    "an answer is booked on the newest purchase": Mutation(
+        without(Rule.ANSWERS_NAME_THE_PURCHASE), model(attempts=1, consent=1, refuse=1), "not charged"
+    ),
+    "a verdict is booked on the newest purchase": Mutation(
+        without(Rule.VERDICTS_NAME_THE_TASK), model(callbacks=False), "not charged"
+    ),
+    "claims are ignored": Mutation(without(Rule.CLAIMS), model(from_ready=False, stall=1), "lost its claim"),
+    # -- the server's identity
+    "send ignores the server": Mutation(
+        without(Rule.SEND_ASKS_FOR_THE_SERVER), model(**_ALONE, power=1), "POSTed twice"
+    ),
+    "no exit from armed asks for the server": Mutation(
+        without(Rule.EXITS_ASK_FOR_THE_SERVER), model(**_ALONE, power=1, cancel=1), "not charged"
+    ),
+    "who could not connect ignores the server": Mutation(
+        _changed("unconnected", other_server=None), model(**_ALONE, power=1, not_sent=1), "not charged"
+    ),
+    "cancel ignores the server": Mutation(
+        _changed("cancel_armed", other_server=None), model(**_ALONE, power=1, cancel=1), "not charged"
+    ),
+    "follow ignores the server": Mutation(
+        without(Rule.FOLLOW_ASKS_FOR_THE_SERVER), model(callbacks=False, young=1, power=1, flip=1), "not charged"
+    ),
+    "nobody ends what another server armed": Mutation(
+        _changed("other_server", other_server=None), model(**_ALONE, power=1), "no fair way"
+    ),
+    "a server can have an old identity again": Mutation(
+        without(Rule.IDENTITY_IS_NEW), model(attempts=1, young=1, failover=2), "POSTed twice"
+    ),
+    # -- durability
+    "a purchase is sent before it is on disk": Mutation(
+        without(Rule.WAIT_FOR_DISK), model(**_ALONE, power=1), _UNKNOWN
+    ),
+    "a purchase is sent before replicas have it": Mutation(
+        without(Rule.WAIT_FOR_REPLICA), model(**_ALONE, failover=1), _UNKNOWN
+    ),
+    "a journal line is erased at the first OK": Mutation(
+        without(Rule.JOURNAL_UNTIL_DURABLE), model(**_ALONE, power=1), "dropped"
+    ),
+    # -- purchases
+    "send is repeatable by the nonce alone": Mutation(
+        without(Rule.SEND_KNOWS_ITS_EXECUTION), model(attempts=1), "POSTed twice"
+    ),
+    "a purchase is armed while another is open": Mutation(
+        Rules(
+            moves={**MOVES, "give_up_unknown": replace(MOVES["give_up_unknown"], to={State.SUBMITTING: State.READY})},
+            without=frozenset([Rule.ONE_OPEN_PURCHASE]),
+        ),
+        model(**_NO_CALLBACKS),
+        _OPEN_TWICE,
+    ),
+    "replay looks at the state": Mutation(
+        without(Rule.REPLAY_BY_PURCHASES), model(**_NO_CALLBACKS, replay=1), "without consent"
+    ),
+    "consent does not name purchases": Mutation(
+        without(Rule.CONSENT_BY_NONCE), model(**_NO_CALLBACKS, consent=2), "without consent"
+    ),
+    "a repeated call of the gate hands its nonce out again": Mutation(
+        without(Rule.NEW_NONCE), model(**_ALONE, repeat=1, refuse=1), "POSTed twice"
+    ),
+    "who never sent is believed after the send": Mutation(
+        _changed("unconnected", to={State.ARMED: State.READY, State.SUBMITTING: State.READY}),
+        model(attempts=1, not_sent=1),
+        "not charged",
+    ),
+    "a late task ID is refused": Mutation(
+        _changed("record_task", to={State.SUBMITTING: State.RUNNING}, books_late=False),
+        model(**_ALONE),
+        "in hand is fenced",
+    ),
+    "a task of a closed purchase is no stray": Mutation(
+        _changed("record_task", books={status: status for status in Purchase}), model(**_ALONE, lie=1), "not charged"
+    ),
+    "a refusal is believed although the task is known": Mutation(
+        _changed("refused_later", has_task=None), model(attempts=1, lie=1), "not charged"
+    ),
+    "a finished job is not healed": Mutation(
+        _changed(
+            "record_task", to={s: to for s, to in _TAKES.to.items() if s is not State.CANCELLED}, books_late=False
+        ),
+        model(**_ALONE, cancel=1),
+        "in hand is fenced",
+    ),
+    # -- readings
+    "a named task is not verified": Mutation(
+        without(Rule.CANDIDATES_ARE_VERIFIED), model(**_ALONE, jobs=2, slots=2, foreign=1), "another one's task"
+    ),
+    "a 524 is believed at the first look": Mutation(
+        without(Rule.LOOK_TWICE_AT_524), model(**_ALONE, t524=1), "not charged"
+    ),
+    "nobody looks before buying again": Mutation(
+        without(Rule.LOOK_BEFORE_BUYING_AGAIN), model(workers=1, flip=1), _DOUBLED
+    ),
+    "a looked-at candidate stays": Mutation(
+        _changed("record_task", settles_candidate=False), model(**_ALONE, lost=1), "no fair way"
+    ),
+    # -- sets, slots, ends
+    "a callback sets an alarm": Mutation(without(Rule.CALLBACKS_TOUCH_NO_ALARM), model(**_ALONE), "in the sets"),
+    "the gate counts no slots": Mutation(without(Rule.CAP), model(**_ALONE, jobs=2), "slots are taken"),
+    "cancelling ends only with a verdict": Mutation(
+        _changed("give_up_unknown", to={s: to for s, to in _GIVES_UP.items() if s is not State.CANCELLING}),
+        model(**_ALONE, cancel=1, lost=1),
+        "no fair way",
+    ),
+    "nobody gives up": Mutation(_changed("give_up_unknown", to={}), model(**_ALONE, lost=1), "no fair way"),
+    "silence has no end": Mutation(_changed("give_up_silent", to={}), model(**_ALONE, mute=1), "no fair way"),
+    **{
+        f"{name} keeps its slot": Mutation(_changed(name, frees_slot=False), model(**_ALONE, **budget), "keeps a slot")
+        for name, budget in _FREES.items()
+    },
+}
