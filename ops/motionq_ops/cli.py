@@ -68,6 +68,7 @@ def _call(module: str, function: str, *arguments: Any, **options: Any) -> int:
   motionq demo
   motionq demo --keep
   motionq demo --image hero.png --video dance.mp4
+  motionq demo --break-things
 
 The last line of stdout is the video's path. Settings of the environment are ignored; --real uses the vendor's alone.
 
@@ -79,10 +80,15 @@ def demo(
     video: Annotated[Path | None, typer.Option(metavar="FILE", help="Another motion.")] = None,
     real: Annotated[bool, typer.Option("--real", help="Buy it with KIE_API_KEY; asks before it does.")] = False,
     speed: Annotated[float | None, typer.Option(metavar="X", min=0.01, help="Of the sandbox's clock.")] = None,
+    break_things: Annotated[bool, typer.Option("--break-things", help="Three jobs, and everything breaks.")] = False,
 ) -> int:
     """Run one job from end to end: no key, no Docker, no money."""
     if real and speed is not None:
         raise typer.BadParameter("the vendor's clock can't be turned", param_hint="--speed")
+    if break_things and (real or keep):
+        raise typer.BadParameter("goes neither with --real nor with --keep", param_hint="--break-things")
+    if break_things:
+        return _call("motionq_ops.break_things", "break_things", image=image, video=video, speed=speed)
     return _call("motionq_ops.demo", "demo", keep=keep, image=image, video=video, real=real, speed=speed)
 
 

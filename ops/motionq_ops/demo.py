@@ -30,7 +30,7 @@ from motionq_ops.redis_server import free_port
 from motionq_ops.stop import Stopped, stops_on_signals
 from motionq_worker.inspection import Unreadable, inspect_video
 
-_SAMPLES = Path(__file__).with_name("samples")
+SAMPLES = Path(__file__).with_name("samples")
 _MODE, _ORIENTATION = "720p", "video"
 _DOLLARS_PER_CREDIT = 0.005  # the vendor's price page, October 2026
 _RESULTS = "results"
@@ -43,15 +43,15 @@ def demo(*, keep: bool, image: Path | None, video: Path | None, real: bool, spee
     Raises InvalidJob, InvalidSettings, CannotStart.
     """
     request = Request(
-        image=image or _SAMPLES / "astronaut.png",
-        video=video or _SAMPLES / "bigbuckbunny.mp4",
+        image=image or SAMPLES / "astronaut.png",
+        video=video or SAMPLES / "bigbuckbunny.mp4",
         mode=_MODE,
         orientation=_ORIENTATION,
     )
     for bad in check_lines([Line(1, request)]):
         raise bad.error
     key = _bought_with(request) if real else {}
-    _forget_settings()
+    forget_settings()
     with stops_on_signals():
         try:
             return _run(request, key, keep=keep, speed=None if real else speed or SPEED)
@@ -63,7 +63,7 @@ def demo(*, keep: bool, image: Path | None, video: Path | None, real: bool, spee
 def _run(request: Request, key: dict[str, str], *, keep: bool, speed: float | None) -> int:
     vendor = "kie.ai" if speed is None else "a stand-in for kie.ai (nothing is bought)"
     note(f"starting a queue server and a worker, against {vendor}")
-    with _folder() as folder:
+    with own_folder() as folder:
         with running(_plan(folder, key, keep=keep, speed=speed), note) as stack:
             job = _process(stack, request)
             purchases = _purchases(stack, job)
@@ -75,12 +75,12 @@ def _run(request: Request, key: dict[str, str], *, keep: bool, speed: float | No
         if job.state is not State.SUCCEEDED:
             note(f"the job {job.state}: {job.failure}; the logs are in {folder / 'logs'}")
             return Code.FAILED
-        _leave_only_results(folder)
+        leave_only_results(folder)
         return Code.DONE
 
 
 # -- the stack ----------------------------------------------------------------------------------------------------
-def _forget_settings() -> None:
+def forget_settings() -> None:
     """The demo runs as if nothing were configured, and so do its children: no foreign server, no key, no limits."""
     kept = without_settings(os.environ)
     os.environ.clear()
@@ -88,7 +88,7 @@ def _forget_settings() -> None:
 
 
 @contextmanager
-def _folder() -> Iterator[Path]:
+def own_folder() -> Iterator[Path]:
     """A data directory of our own; gone again when the demo is cut short."""
     base = data_dir() / "demo"
     try:
@@ -125,7 +125,8 @@ def _hold(stack: Stack) -> None:
         note("stopped")
 
 
-def _leave_only_results(folder: Path) -> None:
+def leave_only_results(folder: Path) -> None:
+    """Everything in the demo's folder goes, but for the videos."""
     for path in folder.iterdir():
         if path.name == _RESULTS:
             continue
@@ -137,12 +138,13 @@ def _leave_only_results(folder: Path) -> None:
 
 # -- the job ------------------------------------------------------------------------------------------------------
 def _process(stack: Stack, request: Request) -> Job:
-    with MotionQueue(redis_url=stack.redis_url, settings=_settings(stack)) as queue:
+    with MotionQueue(redis_url=stack.redis_url, settings=settings_of(stack)) as queue:
         [job] = queue.submit_many([request])
         return demo_view.follow(queue, job.id, stack.look)
 
 
-def _settings(stack: Stack) -> Settings:
+def settings_of(stack: Stack) -> Settings:
+    """The settings of a caller of this stack."""
     return load(redis_url=stack.redis_url, data_dir=stack.plan.data_dir)
 
 

@@ -80,8 +80,8 @@ def without_settings(environment: Mapping[str, str]) -> dict[str, str]:
 
 def sandbox_command(plan: Plan, port: int) -> Command:
     """The vendor's stand-in; port 0 takes a free one."""
-    options = (f"--port={port}", f"--speed={plan.sandbox_speed:g}", f"--api-key={SANDBOX_KEY}")
-    options += (f"--hmac-key={SANDBOX_HMAC_KEY}",)
+    keys = (f"--api-key={SANDBOX_KEY}", f"--hmac-key={SANDBOX_HMAC_KEY}")
+    options = (f"--port={port}", f"--speed={plan.sandbox_speed:g}", *keys)
     argv = (*_PYTHON, "-m", "motionq_ops.sandbox", *options, f"--ready-file={plan.ready_file}")
     return _command(plan, "sandbox", argv, _common(plan))
 

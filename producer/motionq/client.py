@@ -15,7 +15,7 @@ from motionq import actions
 from motionq.conflicts import refuse_conflicts, refuse_double_keys
 from motionq.contract import states
 from motionq.contract.connection import connect, reachable
-from motionq.contract.errors import JobNotFound, WaitTimeout
+from motionq.contract.errors import InvalidJob, JobNotFound, WaitTimeout
 from motionq.contract.job import DEFAULT_MODEL, Job
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record, to_job
@@ -26,7 +26,7 @@ from motionq.durable import safely
 from motionq.estimate import eta_seconds
 from motionq.gate import GateStatus, gate_status
 from motionq.purchases import open_of
-from motionq.request import Media, Request, Staged
+from motionq.request import Media, Request, Staged, numbered
 from motionq.staging import Staging
 from motionq.wakeup import Wakeup
 
@@ -127,16 +127,20 @@ class MotionQueue:
         Each request is a `Request` or a mapping with the names of `submit`'s arguments. Raises as `submit` does.
         """
         wanted = [r if isinstance(r, Request) else Request.from_fields(r) for r in requests]
-        for request in wanted:
-            request.check()
         staged: Staged = {}
-        new = [self._stage(request, staged) for request in wanted]
+        for n, request in enumerate(wanted, 1):
+            with numbered(n, len(wanted)):
+                request.check()
+        new = []
+        for n, request in enumerate(wanted, 1):
+            with numbered(n, len(wanted)):
+                new.append(self._stage(request, staged))
         refuse_double_keys(new)
         refuse_conflicts(new, self.store.owners(new))
         created = self.store.create(new)
         self._wakeup.send()
         refuse_conflicts(new, created)
-        return self._view(self.store.get_many(outcome.job_id for outcome in created))
+        return self._view(self.store.get_many(outcome.job_id for outcome in created), events=True)
 
     def _stage(self, request: Request, staged: Staged) -> NewJob:
         return NewJob(
@@ -145,7 +149,7 @@ class MotionQueue:
             tenant=request.tenant,
             labels=request.labels,
             priority=request.priority,
-            deadline=_milliseconds(request.deadline),
+            deadline=_milliseconds("deadline", request.deadline),
             idempotency_key=request.idempotency_key,
         )
 
@@ -192,17 +196,20 @@ class MotionQueue:
         since: datetime | timedelta | None = None,
         limit: int | None = 50,
     ) -> Jobs:
-        """Jobs, newest first, that match everything given; `since` is a moment or how long ago. Events are left out."""
-        after = _milliseconds(since, ago=True)
+        """Jobs, newest first, that match everything given; `since` is a moment or how long ago.
+
+        Raises InvalidJob for a state that does not exist, and QueueUnavailable.
+        """
+        after = _milliseconds("since", since, ago=True)
         found: Records = []
-        for record in self._candidates(task_id, tuple(State(s) for s in states) or tuple(State)):
+        for record in self._candidates(task_id, _states(states) or tuple(State)):
             if after and record.created_at < after:
                 break
             if _matches(record, labels or {}, tenant):
                 found.append(record)
             if limit is not None and len(found) >= limit:
                 break
-        return self._view(found)
+        return self._view(found, events=True)
 
     def _candidates(self, task_id: str | None, wanted: tuple[State, ...]) -> Iterator[Record]:
         if task_id is None:
@@ -270,9 +277,11 @@ class MotionQueue:
         return self.gate()
 
     # -- help -----------------------------------------------------------------------------------------------------
-    def _view(self, records: Sequence[Record]) -> Jobs:
+    def _view(self, records: Sequence[Record], *, events: bool = False) -> Jobs:
+        """What callers see; without events where the same jobs are looked at again and again."""
         eta = self._eta(records)
-        return [to_job(record, (), eta.get(record.id)) for record in records]
+        history = self.store.histories([record.id for record in records]) if events else {}
+        return [to_job(record, history.get(record.id, ()), eta.get(record.id)) for record in records]
 
     def _eta(self, records: Sequence[Record]) -> dict[str, float | None]:
         if all(record.state in states.FINAL for record in records):
@@ -283,8 +292,17 @@ class MotionQueue:
         return {record.id: eta_seconds(record, durations, now) for record in records}
 
 
-def _milliseconds(moment: datetime | timedelta | None, *, ago: bool = False) -> int | None:
-    """Since the epoch; a length of time counts from now on, or backwards."""
+def _states(wanted: Iterable[str | State]) -> tuple[State, ...]:
+    try:
+        return tuple(State(state) for state in ([wanted] if isinstance(wanted, str) else wanted))
+    except ValueError as error:
+        raise InvalidJob(f"states: {error}", field="states", limit=[str(state) for state in State]) from None
+
+
+def _milliseconds(name: str, moment: datetime | timedelta | None, *, ago: bool = False) -> int | None:
+    """Since the epoch; a length of time counts from now on, or backwards. Raises InvalidJob."""
+    if moment is not None and not isinstance(moment, datetime | timedelta):
+        raise InvalidJob(f"{name}: must be a datetime or a timedelta", field=name, value=type(moment).__name__)
     if isinstance(moment, timedelta):
         moment = datetime.now(UTC) + (-moment if ago else moment)
     return None if moment is None else int(moment.timestamp() * 1000)

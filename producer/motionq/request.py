@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
 from datetime import datetime, timedelta
 from typing import Any, BinaryIO
@@ -46,6 +47,8 @@ class Request:
     @classmethod
     def from_fields(cls, given: Mapping[str, Any]) -> Request:
         """A request from named fields. Raises InvalidJob for a name that does not exist or is missing."""
+        if not isinstance(given, Mapping):
+            raise InvalidJob("a request must be a Request or a mapping", field="request", value=type(given).__name__)
         known = {f.name for f in fields(cls)}
         for name in given:
             if name not in known:
@@ -99,6 +102,17 @@ def _put(staging: Staging, media: Media, model: str, kind: Kind) -> StagedSource
     file = staging.put(media, model=find_model(model), kind=kind)
     name = file.name.encode("utf-8", "replace").decode()[:200]  # a file's name may hold any bytes
     return StagedSource(sha256=file.sha256, size=file.size, media_type=file.media_type, name=name)
+
+
+@contextmanager
+def numbered(n: int, total: int) -> Iterator[None]:
+    """Says which one of many requests is wrong."""
+    try:
+        yield
+    except InvalidJob as error:
+        if total == 1:
+            raise
+        raise InvalidJob(f"request {n}: {error}", field=error.field, limit=error.limit, value=error.value) from None
 
 
 def is_url(media: object) -> bool:

@@ -12,7 +12,8 @@ from pathlib import Path
 
 import pytest
 
-from motionq import Job
+from motionq import Job, Settings
+from motionq.wakeup import Wakeup
 from motionq_ops.sandbox.faults import FAULTS
 from support import Stack, eventually, picture
 from support.invariants import violations
@@ -205,6 +206,7 @@ def test_a_task_that_belongs_to_another_job_is_not_taken(stack: Stack, done: dic
 
 def test_every_fault_of_the_credit_endpoint(stack: Stack, done: dict[Case, Job]) -> None:
     """The gate stays closed while the free question is not answered clearly; the answer opens it, and buys once."""
+    wakeup = Wakeup(Settings(redis_url=stack.server.url), stack.redis)
     faults = of("credit")  # a connection that ends without an answer is tried once more at once
     stack.vendor.add_fault(faults[0], "credit", times=2)
     stack.store.pause("vendor_unclear", "a test")
@@ -215,7 +217,9 @@ def test_every_fault_of_the_credit_endpoint(stack: Stack, done: dict[Case, Job])
     for fault in faults[1:]:
         stack.vendor.add_fault(fault, "credit", times=2 if fault in ("drop_before", "drop_after", "reset") else 1)
         stack.redis.hset(stack.keys.gate, "asked", 0)  # the next question is due
+        wakeup.send()
         eventually(lambda: pending(stack) == [])
+    wakeup.close()
     assert stack.store.paused() is not None
     assert books(stack, {case: stack.queue.get(job.id)}, "credit") == {case: ("ready", 0, 0)}
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
@@ -38,7 +39,7 @@ def _heard_of(stack: Up, worker: str) -> int:
 
 
 def test_ready_means_that_everything_answers(stack: Up) -> None:
-    """After "motionq: ready" the server, the sandbox, both workers and Flower answer where stack.json says."""
+    """After "motionq: ready" server, sandbox, workers, Flower and receiver answer where stack.json says."""
     addresses = stack.addresses
     assert {path: _status(f"{addresses[name]}{path}") for name, path in _PAGES} == {path: 200 for _, path in _PAGES}
     assert _heard_of(stack, "w1") > 0
@@ -47,7 +48,12 @@ def test_ready_means_that_everything_answers(stack: Up) -> None:
     assert addresses["namespace"] == "motionq"
 
 
-_PAGES = (("flower_url", "/healthcheck"), ("flower_url", "/api/tasks"), ("sandbox_url", "/sandbox/ledger?summary=1"))
+_PAGES = (
+    ("flower_url", "/healthcheck"),
+    ("flower_url", "/api/tasks"),
+    ("sandbox_url", "/sandbox/ledger?summary=1"),
+    ("callback_url", "/healthz"),
+)
 
 
 def _status(url: str) -> int:
@@ -117,6 +123,62 @@ def _answers(url: str) -> bool:
         return _status(url) == 200
     except OSError:
         return False
+
+
+def test_the_sandbox_calls_the_receiver_back(stack: Up) -> None:
+    """A job of the local stack is bought with a callback address, and the signed callback is taken in."""
+    job = _submitted(stack)
+    with MotionQueue(redis_url=stack.addresses["redis_url"]) as queue:
+        assert queue.wait(job, timeout=60).state is State.SUCCEEDED
+    with urllib.request.urlopen(f"{stack.addresses['sandbox_url']}/sandbox/ledger?call=callback", timeout=10) as answer:
+        lines = json.load(answer)["requests"]
+    ours = [line for line in lines if f"/callbacks/kie/{job}/" in line["callBackUrl"]]
+    assert [line["http"] for line in ours] == [200]
+    assert ours[0]["callBackUrl"].startswith(stack.addresses["callback_url"])
+    assert ours[0]["callBackUrl"].rpartition("/")[2] not in (stack.data / "logs" / "callback.log").read_text()
+
+
+def test_a_killed_receiver_comes_back_at_its_address(stack: Up) -> None:
+    """The workers have told its address to the vendor, so it keeps it."""
+    os.kill(stack.child("motionq_worker.callback"), signal.SIGKILL)
+    eventually(lambda: "motionq: callback runs again\n" in stack.said(), timeout=30)
+    eventually(lambda: _answers(f"{stack.addresses['callback_url']}/healthz"), timeout=30)
+
+
+def test_a_public_address_gets_a_receiver_and_no_address_none(tmp_path: Path) -> None:
+    """Without the sandbox the receiver starts where kie.ai can reach it; else one line says why it does not."""
+    (tmp_path / ".env").write_text("KIE_API_KEY=not-a-key\n")
+    with up(tmp_path, "--workers=0", "--flower-port=0") as stack:
+        assert stack.addresses["callback_url"] is None
+        reason = "MOTIONQ_PUBLIC_BASE_URL is not set, so kie.ai has no address to call"
+        assert f"motionq: no callback receiver: {reason}\n" in stack.said()
+    (tmp_path / ".env").write_text("KIE_API_KEY=not-a-key\nPUBLIC_BASE_URL=https://host\n")
+    with up(tmp_path, "--workers=0", "--flower-port=0") as stack:
+        assert _answers(f"{stack.addresses['callback_url']}/healthz")
+    with up(tmp_path, "--workers=0", "--flower-port=0", "--callback-port=0") as stack:
+        assert stack.addresses["callback_url"] is None
+
+
+@pytest.mark.parametrize(
+    ("words", "settings", "said"),
+    [
+        (("--sandbox", "--callback-port={port}"), {}, "--callback-port: {port} is taken (0 leaves"),
+        ((), {"MOTIONQ_CALLBACK_PORT": "{port}"}, "--callback-port: {port} is taken, and callbacks to"),
+    ],
+)
+def test_a_port_that_others_were_told_must_be_free(
+    tmp_path: Path, words: tuple[str, ...], settings: dict[str, str], said: str
+) -> None:
+    """One that was asked for, or to which a proxy leads, does not silently become another."""
+    public = {"KIE_API_KEY": "not-a-key", "FLOWER_PORT": "0"} | (
+        {} if words else {"MOTIONQ_PUBLIC_BASE_URL": "https://host"}
+    )
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        given = {name: value.format(port=port) for name, value in settings.items()}
+        ended = motionq(tmp_path, "up", *(word.format(port=port) for word in words), **public, **given)
+    assert ended.returncode == 2
+    assert ended.stderr.splitlines()[-1].startswith(f"motionq: {said.format(port=port)}")
 
 
 def test_ctrl_c_ends_everything_in_time(tmp_path: Path) -> None:
@@ -194,7 +256,7 @@ def test_what_can_not_start_says_why(
     tmp_path: Path, words: tuple[str, ...], settings: dict[str, str], code: int, line: str
 ) -> None:
     """One clear line on stderr, nothing on stdout, the right exit code."""
-    ended = motionq(tmp_path, *words, FLOWER_PORT="0", **settings)
+    ended = motionq(tmp_path, *words, FLOWER_PORT="0", MOTIONQ_CALLBACK_PORT="0", **settings)
     assert ended.stdout == ""
     assert ended.stderr.splitlines()[-1].startswith(f"motionq: {line}")
     assert ended.returncode == code
@@ -206,6 +268,7 @@ def test_a_child_that_never_starts_ends_the_stack(tmp_path: Path) -> None:
     package.mkdir()
     (package / "__init__.py").touch()
     (package / "app.py").write_text("raise SystemExit('the worker is broken')\n")
-    ended = motionq(tmp_path, "up", "--sandbox", "--workers=1", "--flower-port=0", "--data-dir", str(tmp_path / "data"))
+    options = ("--flower-port=0", "--callback-port=0", "--data-dir", str(tmp_path / "data"))
+    ended = motionq(tmp_path, "up", "--sandbox", "--workers=1", *options)
     assert ended.returncode == 1
     assert "motionq: w1 does not start: the worker is broken (its log: " in ended.stderr

@@ -8,6 +8,7 @@ from typing import Any
 
 from model.model import Model
 from model.rules import Rule, Rules, without
+from model.search import Found, search
 from model.world import Budget
 from motionq.contract.states import MOVES, Purchase, State
 
@@ -74,9 +75,17 @@ class Mutation:
     model: Model
     finds: str
 
+    def search(self) -> Found:
+        """What goes wrong."""
+        return search(replace(self.model, rules=self.rules))
+
 
 def _changed(name: str, **fields: Any) -> Rules:
     return without(**{name: fields})
+
+
+def _without(to: Mapping[State, State], state: State) -> dict[State, State]:
+    return {was: then for was, then in to.items() if was is not state}
 
 
 _ALONE: dict[str, Any] = {"attempts": 1, "workers": 1}
@@ -127,6 +136,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "follow ignores the server": Mutation(
         without(Rule.FOLLOW_ASKS_FOR_THE_SERVER), model(callbacks=False, young=1, power=1, flip=1), "not charged"
     ),
+    "a follow that another server refuses is tried for ever": Mutation(
+        without(Rule.REFUSED_FOLLOW_LOOKS_AT_SERVER), model(workers=1, young=1, power=1, flip=1), "no fair way"
+    ),
     "nobody ends what another server armed": Mutation(
         _changed("other_server", other_server=None), model(**_ALONE, power=1), "no fair way"
     ),
@@ -162,7 +174,7 @@ MUTATIONS: Mapping[str, Mutation] = {
         without(Rule.CONSENT_BY_NONCE), model(**_NO_CALLBACKS, consent=2), "without consent"
     ),
     "a repeated call of the gate hands its nonce out again": Mutation(
-        without(Rule.NEW_NONCE), model(**_ALONE, repeat=1, refuse=1), "POSTed twice"
+        without(Rule.NEW_NONCE), model(**_ALONE, repeat=1, refuse=1), "armed twice"
     ),
     "who never sent is believed after the send": Mutation(
         _changed("unconnected", to={State.ARMED: State.READY, State.SUBMITTING: State.READY}),
@@ -180,10 +192,8 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a refusal is believed although the task is known": Mutation(
         _changed("refused_later", has_task=None), model(attempts=1, lie=1), "not charged"
     ),
-    "a finished job is not healed": Mutation(
-        _changed(
-            "record_task", to={s: to for s, to in _TAKES.to.items() if s is not State.CANCELLED}, books_late=False
-        ),
+    "a cancelled job is not healed": Mutation(
+        _changed("record_task", to=_without(_TAKES.to, State.CANCELLED), books_late=False),
         model(**_ALONE, cancel=1),
         "in hand is fenced",
     ),
@@ -200,11 +210,14 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a looked-at candidate stays": Mutation(
         _changed("record_task", settles_candidate=False), model(**_ALONE, lost=1), "no fair way"
     ),
+    "a known task that is named again stays": Mutation(
+        without(Rule.KNOWN_NAMES_ARE_DROPPED), model(**_ALONE, again=1), "no fair way"
+    ),
     # -- sets, slots, ends
     "a callback sets an alarm": Mutation(without(Rule.CALLBACKS_TOUCH_NO_ALARM), model(**_ALONE), "in the sets"),
     "the gate counts no slots": Mutation(without(Rule.CAP), model(**_ALONE, jobs=2), "slots are taken"),
     "cancelling ends only with a verdict": Mutation(
-        _changed("give_up_unknown", to={s: to for s, to in _GIVES_UP.items() if s is not State.CANCELLING}),
+        _changed("give_up_unknown", to=_without(_GIVES_UP, State.CANCELLING)),
         model(**_ALONE, cancel=1, lost=1),
         "no fair way",
     ),

@@ -24,6 +24,8 @@ def broken_promise(m: Model, w: World) -> str | None:
 def _books(w: World, j: int, job: Job) -> str | None:
     if len(open_lines(job)) > 1:
         return "two open purchases"
+    if len({p.nonce for p in job.book}) < len(job.book):
+        return "a nonce was armed twice"
     if any(p.status is Purchase.WRITTEN_OFF and (j, p.nonce) not in w.shown for p in job.book):
         return "a purchase was written off without consent"
     for line in job.book:

@@ -124,7 +124,7 @@ def _write_purchase(server: Server, call: Call, line: Line, target: State | None
     if move.name == "record_task":
         if {(j, nonce) for name, j, nonce in server.tasks if name == call.task} - {owner}:
             return "bound", server
-        if line.task == call.task and target is None and line.candidate != call.task:
+        if line.task == call.task and target is None:
             return "ok", server
         server = server._replace(tasks=server.tasks | {(call.task, *owner)})
         job = booked(job, line.nonce, task=call.task)
@@ -133,7 +133,7 @@ def _write_purchase(server: Server, call: Call, line: Line, target: State | None
     job = booked(job, line.nonce, status=status, **call.line_changes)
     if move.frees_slot and not elsewhere:
         server = server._replace(slots=server.slots - {owner})
-    if move.settles_candidate:
+    if move.settles_candidate and (not call.task or line.candidate in ("", call.task)):
         job = booked(job, line.nonce, candidate="")
         server = server._replace(candidates=server.candidates - {owner})
     return _moved(with_job(server, call.job, job), call, target)
@@ -154,18 +154,22 @@ def claim(server: Server, j: int, step: str) -> Server:
     return with_job(server, j, job._replace(claim=f"{step}.{n}", **{f"n_{step}": n}))
 
 
-def admit(rules: Rules, server: Server, j: int, *, salt: str, cap: int) -> Server | None:
-    """The gate arms this job, if it may."""
+def may_arm(rules: Rules, server: Server, j: int, cap: int) -> bool:
+    """Whether the gate lets this job through."""
     job = server.jobs[j]
     if job.state is not State.READY or (len(server.slots) >= cap and rules.hold(Rule.CAP)):
+        return False
+    return not open_lines(job) or not rules.hold(Rule.ONE_OPEN_PURCHASE)
+
+
+def admit(rules: Rules, server: Server, j: int, *, salt: str, cap: int) -> Server | None:
+    """The gate arms this job, if it may; `salt`: the random bits of the call."""
+    if not may_arm(rules, server, j, cap):
         return None
-    if open_lines(job) and rules.hold(Rule.ONE_OPEN_PURCHASE):
-        return None
-    number = job.n_purchases + 1
     if not rules.hold(Rule.NEW_NONCE):
         return armed(server, j, salt)
-    nonce = f"{salt}:{j}:{number}"
-    return server if line_of(job, nonce) else armed(server, j, nonce)
+    nonce = f"{salt}:{j}:{server.jobs[j].n_purchases + 1}"
+    return None if line_of(server.jobs[j], nonce) else armed(server, j, nonce)
 
 
 def armed(server: Server, j: int, nonce: str) -> Server:

@@ -25,11 +25,9 @@ class Found:
     wrong: str | None = None
     trace: tuple[str, ...] = ()
 
-    def __str__(self) -> str:
-        lines = [
-            f"{self.states} states, {'complete' if self.complete else 'NOT complete'}: {self.wrong or 'all holds'}"
-        ]
-        return "\n".join([*lines, *(f"  {n}. {what}" for n, what in enumerate(self.trace, 1))])
+    def steps(self) -> list[str]:
+        """The trace to what is wrong, numbered."""
+        return [f"    {n}. {what}" for n, what in enumerate(self.trace, 1)]
 
 
 def following(m: Model, w: World) -> Steps:

@@ -6,6 +6,7 @@ from model import scripts
 from model.model import Model, Steps, name
 from model.rules import Rule
 from model.world import (
+    MADE,
     REFUND,
     Execution,
     Job,
@@ -116,7 +117,7 @@ def admit_again(m: Model, w: World, e: Execution) -> Steps:
     """A call whose answer was lost is made again, with the same random bits."""
     for j in range(m.jobs):
         server = scripts.admit(m.rules, w.server, j, salt=e.token, cap=m.slots)
-        if server is not None and server != w.server:
+        if server is not None:
             yield f"the gate's repeated call arms job{j} {server.jobs[j].nonce}", m.write(end(w, e), server), False
 
 
@@ -168,7 +169,8 @@ def _token(w: World) -> str:
 def follow(m: Model, w: World, e: Execution) -> Steps:
     """The earlier task is followed, and nothing is bought."""
     outcome, server = scripts.follow(m.rules, w.server, e.job, nonce=e.nonce, old=e.plan)
-    after = end(w, e) if outcome == "ok" else become(w, e, stage="elsewhere", plan="")
+    over = outcome == "ok" or not m.rules.hold(Rule.REFUSED_FOLLOW_LOOKS_AT_SERVER)
+    after = end(w, e) if over else become(w, e, stage="elsewhere", plan="")
     yield f"follow {e.plan} of job{e.job} is {outcome}", m.write(after, server), True
 
 
@@ -287,7 +289,7 @@ def _meaning(m: Model, w: World, j: int, job: Job, line: Line) -> str:
     request = request_of(w, job.task)
     if request is None or not _belongs(m, request, j, line):
         return ""
-    if request.status in ("ok", "late_ok", "too_late"):
+    if request.status in MADE:
         return "paid"
     if request.status == "fail":
         return "refunded_again" if job.generations + 1 < m.attempts else "refunded"
@@ -323,15 +325,21 @@ def look_at_candidates(m: Model, w: World) -> Steps:
             continue
         request = request_of(w, line.candidate)
         own = request is not None and _belongs(m, request, j, line)
-        move = "record_task" if own else "drop_candidate"
-        e = Execution("check", "named", j, nonce=nonce, task=line.candidate, plan=move)
-        if True:
-            yield f"check looks at {line.candidate}, named for job{j} {nonce}: {move}", begin(w, e), True
+        known = line.task == line.candidate
+        stage, plan = ("named again" if known else "named", "record_task") if own else ("foreign", "")
+        e = Execution("check", stage, j, nonce=nonce, task=line.candidate, plan=plan)
+        yield f"check looks at {line.candidate}, named for job{j} {nonce}: {stage}", begin(w, e), True
 
 
 def write_candidate(m: Model, w: World, e: Execution) -> Steps:
-    """The named task is recorded, or dropped."""
-    yield from m.call(w, e, e.plan, "check")
+    """The named task is recorded; where it was known, that may change nothing, and the name is dropped as well."""
+    then = "foreign" if e.stage == "named again" and m.rules.hold(Rule.KNOWN_NAMES_ARE_DROPPED) else ""
+    yield from m.call(w, e, "record_task", "check", then=then)
+
+
+def drop_candidate(m: Model, w: World, e: Execution) -> Steps:
+    """The named task has been dealt with."""
+    yield from m.call(w, e, "drop_candidate", "check", task="")
 
 
 # What the clock, the gate and a message begin; and how an execution goes on from each stage.
@@ -352,4 +360,6 @@ GOES_ON = {
     ("submit", "answered"): record_answer,
     ("check", "read"): write_verdict,
     ("check", "named"): write_candidate,
+    ("check", "named again"): write_candidate,
+    ("check", "foreign"): drop_candidate,
 }

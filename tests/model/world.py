@@ -130,6 +130,7 @@ class World(NamedTuple):
 
 REFUND = "refund"
 WORKING = ("upload", "submit", "check", "deliver")
+MADE = ("ok", "late_ok", "too_late")  # there is a video
 MAY_COST = ("wire", "run", "mute", "524", "ok", "late_ok")  # costs money, or may yet
 
 

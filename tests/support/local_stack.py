@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 from motionq_ops.plan import without_settings
+from motionq_ops.redis_server import free_port
 from support.waiting import eventually
 
 COMMAND = (sys.executable, "-P", "-c", "from motionq_ops.cli import main; main()")
@@ -43,7 +44,7 @@ class Up:
         self.errors = Path(tempfile.mkstemp(dir=home, suffix=".stderr")[1])
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
-                [*COMMAND, "up", "--data-dir", str(self.data), *words],
+                [*COMMAND, "up", "--data-dir", str(self.data), f"--callback-port={free_port()}", *words],
                 env=environment(home),
                 cwd=home,
                 stdout=subprocess.PIPE,

@@ -4,7 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from motionq_ops.plan import Plan, flower_command, sandbox_command, without_settings, worker_command
+from motionq_ops.plan import (
+    SANDBOX_HMAC_KEY,
+    Plan,
+    flower_command,
+    receiver_command,
+    sandbox_command,
+    without_settings,
+    worker_command,
+)
 from motionq_worker import flower_config
 
 FOREIGN = {
@@ -54,9 +62,44 @@ def test_a_real_worker_gets_the_vendors_settings_and_our_server() -> None:
 
 
 def test_the_key_goes_to_workers_only() -> None:
-    """Neither Flower nor the sandbox is given the vendor's key."""
-    others = (flower_command(REAL, "unix:///s"), sandbox_command(SANDBOX, port=0))
+    """Neither Flower nor the receiver nor the sandbox is given the vendor's key."""
+    called = Plan(data_dir=DATA, callback_port=1, environment=FOREIGN)
+    others = (
+        flower_command(REAL, "unix:///s"),
+        sandbox_command(SANDBOX, port=0),
+        receiver_command(called, "unix:///s"),
+    )
     assert [name for command in others for name in command.environment if name.startswith("KIE_")] == []
+
+
+CALLED = Plan(
+    data_dir=DATA,
+    sandbox_speed=1.0,
+    callback_port=8787,
+    local_callbacks=True,
+    environment={"KIE_WEBHOOK_HMAC_KEY_FILE": "/run/hmac", "KIE_WEBHOOK_HMAC_KEY": "real"},
+)
+
+
+def test_the_sandbox_signs_and_the_receiver_asks_for_it() -> None:
+    """The local stack walks the signed way, with a key of its own in place of the one that was set."""
+    told = receiver_command(CALLED, "unix:///s").environment
+    assert {name: value for name, value in told.items() if "HMAC" in name} == {"KIE_WEBHOOK_HMAC_KEY": SANDBOX_HMAC_KEY}
+    assert f"--hmac-key={SANDBOX_HMAC_KEY}" in sandbox_command(CALLED, port=0).argv
+
+
+def test_workers_of_the_local_stack_name_the_receiver_to_the_vendor() -> None:
+    """Only where the loopback address is meant: a public address that was set stays."""
+    assert worker_command(CALLED, "w1", "r", "s").environment["MOTIONQ_PUBLIC_BASE_URL"] == "http://127.0.0.1:8787"
+    public = Plan(data_dir=DATA, callback_port=8787, environment={"MOTIONQ_PUBLIC_BASE_URL": "https://host"})
+    assert worker_command(public, "w1", "r", None).environment["MOTIONQ_PUBLIC_BASE_URL"] == "https://host"
+
+
+def test_the_receiver_listens_on_loopback_and_writes_no_access_log() -> None:
+    """What an app can't do itself is asked of its server; no folder of others comes before our modules."""
+    argv = receiver_command(CALLED, "unix:///s").argv
+    assert {"--host=127.0.0.1", "--port=8787", "--no-access-log", "--limit-concurrency=1000"} <= set(argv)
+    assert "--app-dir=/data/tmp" in argv
 
 
 def test_records_for_the_sandbox_lie_apart() -> None:

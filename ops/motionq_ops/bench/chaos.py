@@ -62,7 +62,7 @@ _SHORT = {  # leases as short as a busy machine allows
 _QUIET = 12.0  # seconds without a change after which peace is complete: the latest callback comes 8 s after its task
 _PATIENCE, _PATIENCE_PER_JOB = 240.0, 0.25  # seconds; a time-out at the vendor settles after two minutes
 _CLIP_SIZE = CLIP.stat().st_size + 100_000  # bytes
-_LOOK = 0.2
+_START, _LOOK = 60.0, 0.2
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 Say = Callable[[str], None]
@@ -100,6 +100,7 @@ def bench(storm: Storm, say: Say) -> Outcome:
     plan = draw(seed=storm.seed, jobs=storm.jobs, seconds=storm.seconds, workers=storm.workers)
     with tempfile.TemporaryDirectory(prefix="motionq-chaos-") as folder, _running(storm, Path(folder)) as stage:
         say(f"{storm.seconds:g} s of trouble for {storm.jobs:,} jobs: {len(plan):,} events")
+        stage.wait_for_workers()
         stage.suffer(plan, say)
         say("peace: all parts run, the vendor is well")
         peace = stage.make_peace(say)
@@ -254,6 +255,14 @@ class Stage:
         if child is None or child.code() is not None:
             module = list(command.argv[command.argv.index("-m") + 1 :])
             self._children[command.name] = self.nursery.start(module, command.environment, command.log)
+
+    def wait_for_workers(self) -> None:
+        """Until every worker has given a sign of life. Raises CannotStart."""
+        ends = time.monotonic() + _START
+        while self.redis.zcard(self.keys.workers) < self.storm.workers:
+            if time.monotonic() > ends:
+                raise CannotStart(f"the workers did not start within {_START:g} s")
+            time.sleep(_LOOK)
 
     # -- peace ----------------------------------------------------------------------------------------------------
     def make_peace(self, say: Say) -> float:

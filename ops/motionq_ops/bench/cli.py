@@ -9,6 +9,7 @@ import typer
 
 from motionq.contract import settings
 from motionq.output import Code, note, run, say, say_json
+from motionq_ops.bench import callbacks as receiving
 from motionq_ops.bench import chaos as storms
 from motionq_ops.bench import chaos_report
 from motionq_ops.bench.report import report, table
@@ -77,6 +78,42 @@ def upload(
         say_json(said)
     else:
         say(table(said))
+    return Code.DONE
+
+
+@app.command(
+    epilog="""Examples:
+  motionq bench callbacks
+  motionq bench callbacks --rate 500 --seconds 5 --json
+
+Runs: "at pace": so many callbacks a second, whatever the answers take, and latency counts from the moment at which each
+was due; "flat out": as fast as the answers come. Signed callbacks of the vendor's size, for jobs on a real server, go
+to the receiver as `motionq up` starts it. The load is made on the same machine.
+
+Linux only. Exit codes: 0 measured (whether the target is met, the output says), 1 it can't be measured, 2 wrong usage,
+130 Ctrl+C."""
+)
+def callbacks(
+    rate: Annotated[int, typer.Option(metavar="N", min=1, help="Callbacks a second.")] = receiving.TARGET,
+    seconds: Annotated[float, typer.Option(metavar="S", min=0.5, help="Of each run.")] = 20.0,
+    jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs that are called for, in turn.")] = 1000,
+    connections: Annotated[int, typer.Option(metavar="N", min=1, max=900, help="Kept alive.")] = 64,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """How many callbacks a second the receiver takes, and what each waits."""
+    load = receiving.Load(jobs=jobs, rate=rate, seconds=seconds, connections=connections)
+    busy = os.getloadavg()
+    with stops_on_signals():
+        try:
+            runs = receiving.bench(load, note)
+        except Stopped:
+            note("stopped")
+            return Code.INTERRUPTED
+    said = receiving.report(load, runs, busy)
+    if as_json:
+        say_json(said)
+    else:
+        say(receiving.table(said))
     return Code.DONE
 
 

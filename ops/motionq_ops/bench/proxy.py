@@ -86,9 +86,12 @@ class Proxies:
         """A proxy before the vendor; returns its address. Once the trap has sprung it passes everything on."""
         return f"http://127.0.0.1:{self._listen(_VendorLine(url, trap).serve)}"
 
-    def switch(self, ports: Callable[[], int]) -> int:
-        """A proxy that takes each new connection to the port which `ports` names at that moment; returns its port."""
-        return self._listen(_Switch(ports).serve)
+    def switch(self, ports: Callable[[], int], *, stalls: Callable[[], bool] = lambda: False) -> int:
+        """A proxy that takes each new connection to the port which `ports` names at that moment; returns its port.
+
+        While `stalls` says so, what the server sends is held back.
+        """
+        return self._listen(_Switch(ports, stalls).serve)
 
     def cut(self) -> None:
         """Ends all connections of all proxies; they go on listening."""
@@ -140,8 +143,12 @@ async def _both(*ways: Coroutine[Any, Any, None]) -> None:
         await asyncio.gather(*tasks, return_exceptions=True)
 
 
-async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(
+    reader: asyncio.StreamReader, writer: asyncio.StreamWriter, stalls: Callable[[], bool] = lambda: False
+) -> None:
     while data := await reader.read(65536):
+        while stalls():
+            await asyncio.sleep(0.01)
         writer.write(data)
         await writer.drain()
 
@@ -149,14 +156,15 @@ async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> N
 class _Switch:
     """Bytes to and from whichever port is the right one when a connection is made."""
 
-    def __init__(self, ports: Callable[[], int]) -> None:
+    def __init__(self, ports: Callable[[], int], stalls: Callable[[], bool]) -> None:
         self._ports = ports
+        self._stalls = stalls
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
         there, back = await asyncio.open_connection("127.0.0.1", self._ports())
         try:
-            await _both(_copy(reader, back), _copy(there, writer))
+            await _both(_copy(reader, back), _copy(there, writer, self._stalls))
         finally:
             back.transport.abort()
 

@@ -119,6 +119,15 @@ class JobStore:
         with reachable():
             return tuple(event_from(str(raw)) for raw in self.redis.lrange(self.keys.events(job_id), 0, -1))
 
+    def histories(self, job_ids: Sequence[str]) -> dict[str, tuple[Event, ...]]:
+        """The events of many jobs in one round trip."""
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in job_ids:
+            pipe.lrange(self.keys.events(job_id), 0, -1)
+        with reachable():
+            answers = pipe.execute() if job_ids else []
+        return {i: tuple(event_from(str(raw)) for raw in rows) for i, rows in zip(job_ids, answers, strict=True)}
+
     def newest(self, states: Sequence[State] = tuple(State), *, batch: int = 200) -> Iterator[Record]:
         """Records, newest first, in the given states."""
         seen: set[str] = set()
