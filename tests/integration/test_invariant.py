@@ -32,10 +32,10 @@ def _machine(url: str) -> type[QueueMachine]:
 
 
 def test_no_order_of_calls_breaks_the_rules(redis_url: str) -> None:
-    """After every step of 25 long histories every rule holds; together they met every state a job can be in."""
+    """After every step of 16 long histories every rule holds; together they met every state a job can be in."""
     machine = _machine(redis_url)
 
-    run_state_machine_as_test(machine, settings=settings(max_examples=25, stateful_step_count=30, **_FAST))
+    run_state_machine_as_test(machine, settings=settings(max_examples=16, stateful_step_count=20, **_FAST))
 
     assert machine.reached == set(State)
 
@@ -176,7 +176,7 @@ def test_a_broken_rule_is_found(redis_url: str, name: str, tmp_path: Path, monke
     path.write_text(change(path.read_text(encoding="utf-8")), encoding="utf-8")
     monkeypatch.setattr(scripts, "files", lambda _: folder)
     quick = settings(
-        max_examples=25, stateful_step_count=30, phases=[Phase.generate], report_multiple_bugs=False, **_FAST
+        max_examples=25, stateful_step_count=20, phases=[Phase.generate], report_multiple_bugs=False, **_FAST
     )
 
     with pytest.raises(AssertionError, match=sentence):

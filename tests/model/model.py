@@ -53,6 +53,10 @@ class Model:
             self._answers[key] = apply_move(self.rules, server, self.rules.moves[name], j, **values)
         return self._answers[key]
 
+    def moves_met(self) -> set[str]:
+        """The moves that have led somewhere, or booked something, in what was searched."""
+        return {key[1] for key, (outcome, _) in self._answers.items() if outcome in ("ok", "booked")}
+
     def call(self, w: World, e: Execution, move: str, what: str, then: str = "", **values: Any) -> Steps:
         """One move by an execution, which goes on at stage `then` if it was led, and ends otherwise."""
         fences = {"claim": e.claim, "nonce": e.nonce, "task": e.task, **values}

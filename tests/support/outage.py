@@ -71,9 +71,7 @@ class Outage:
 
     def submit(self) -> None:
         """The job."""
-        settings = Settings(
-            redis_url=self._address, data_dir=self.folder, staging_url=f"file://{self.folder}/staging"
-        )
+        settings = Settings(redis_url=self._address, data_dir=self.folder, staging_url=f"file://{self.folder}/staging")
         with MotionQueue(settings=settings) as queue:
             self.job: Job = queue.submit(image=IMAGE, video=VIDEO, prompt=self.prompt)
 

@@ -49,5 +49,8 @@ def _record(s: Services, entry: Entry) -> None:
         alarm_in=int(next_look(0) * 1000),
         event=event,
     )
+    if outcome.outcome == "bound":  # it is on record already, as another purchase's
+        _log.error("kie.ai named task %s for job %s, but it belongs to another purchase", entry.task_id, entry.job_id)
+        s.journal.erase(entry)
     if outcome.outcome in ("missing", "fenced") and s.journal.first_time(entry):
         _log.error("task %s was bought for job %s, which the server does not know", entry.task_id, entry.job_id)

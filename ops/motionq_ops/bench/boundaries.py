@@ -23,11 +23,11 @@ _WRITES = frozenset(
     b"SET SETEX PSETEX DEL UNLINK HSET HDEL HINCRBY HINCRBYFLOAT INCR ZADD ZREM LPUSH RPUSH PEXPIRE EXPIRE".split()
 )
 _MESSAGES = ("start", "upload", "submit", "check", "deliver")
-_IDLE_SCRIPTS = frozenset({"tick", "forget"})
+_IDLE = frozenset({"tick", "forget", "move renew", "pexpire uploading"})  # renewed while a slow step lives
 _IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", ".reply.celery.pidbox")
 # How often these happen depends on how long a worker waits: only the first of each is looked at.
 REPEATED = frozenset(
-    {"move still_running", "move renew"}
+    {"move still_running"}
     | {f"{what} check" for what in ("claim", "publish", "take", "hold", "strike out")}
     | {f"{what} start" for what in ("take", "hold", "strike out")}
 )
@@ -58,12 +58,12 @@ class CommandNames:
 
     def of(self, words: Sequence[bytes]) -> str | None:
         """The name of the boundary that this command is, or None."""
-        verb = words[0].upper()
+        verb, name = words[0].upper(), None
         if verb == b"EVALSHA":
-            return self._script(words[1].decode(), words[3:])
-        if verb in _WRITES:
-            return self._write(verb, words)
-        return None
+            name = self._script(words[1].decode(), words[3:])
+        elif verb in _WRITES:
+            name = self._write(verb, words)
+        return None if name in _IDLE else name
 
     def of_transaction(self, commands: Sequence[Sequence[bytes]]) -> str | None:
         """The name of a MULTI … EXEC."""
@@ -96,7 +96,7 @@ class CommandNames:
 
     def _script(self, sha: str, arguments: Sequence[bytes]) -> str | None:
         name = self._scripts.get(sha)
-        if name is None or name in _IDLE_SCRIPTS:
+        if name is None or name in _IDLE:
             return None
         said = json.loads(arguments[1])
         if name == "move":

@@ -27,9 +27,9 @@ from motionq import Job, MotionQueue, QueueUnavailable, Settings, actions
 from motionq.contract.errors import ActionRefused, InvalidSettings
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record
-from motionq.contract.states import FINAL, UNFINISHED
+from motionq.contract.states import FINAL, UNFINISHED, State
 from motionq.contract.store import JobStore
-from motionq_ops.bench.chaos_plan import CLIPS, TENANTS, Event, draw
+from motionq_ops.bench.chaos_plan import CLIPS, RESUMED_EVERY, TENANTS, Event, draw
 from motionq_ops.bench.clips import CLIP, IMAGE, write_clips
 from motionq_ops.bench.nursery import Child, Nursery
 from motionq_ops.bench.parts import forget_settings
@@ -46,7 +46,7 @@ from motionq_worker.gate import close_for_restart
 
 SPEED = 60.0  # a generation takes some two seconds
 _VENDOR = {"render": "none", "rate_limit": "off", "read_limit": 0}
-_RATE = 1000  # submissions per second: no limit of ours is to be seen here
+_RATE = 40  # submissions per second; so many jobs at most are armed at once
 _SHORT = {  # leases as short as a busy machine allows
     "MOTIONQ_STEP_LEASE": "3s",
     "MOTIONQ_CHECK_LEASE": "3s",
@@ -62,6 +62,8 @@ _SHORT = {  # leases as short as a busy machine allows
 _QUIET = 12.0  # seconds without a change after which peace is complete: the latest callback comes 8 s after its task
 _PATIENCE, _PATIENCE_PER_JOB = 240.0, 0.25  # seconds; a time-out at the vendor settles after two minutes
 _CLIP_SIZE = CLIP.stat().st_size + 100_000  # bytes
+_USED_UP = 60.0  # seconds
+_TO_BE_BOUGHT = (State.QUEUED, State.UPLOADING, State.READY, State.ARMED, State.SUBMITTING)
 _START, _LOOK = 60.0, 0.2
 _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
@@ -102,6 +104,7 @@ def bench(storm: Storm, say: Say) -> Outcome:
         say(f"{storm.seconds:g} s of trouble for {storm.jobs:,} jobs: {len(plan):,} events")
         stage.wait_for_workers()
         stage.suffer(plan, say)
+        stage.use_up(say)
         say("peace: all parts run, the vendor is well")
         peace = stage.make_peace(say)
         return stage.outcome(peace)
@@ -180,7 +183,7 @@ class Stage:
                 self.vendor.control("POST", "/sandbox/faults", event.rule)
             else:
                 getattr(self, f"_{event.what}")(event.number)
-                self.did[event.what] += 1
+                self.did[event.what] += not event.what.endswith("_started")
 
     def _submit(self, number: int) -> None:
         """As a caller does who asks again with the same key until it is answered."""
@@ -264,15 +267,32 @@ class Stage:
                 raise CannotStart(f"the workers did not start within {_START:g} s")
             time.sleep(_LOOK)
 
+    def use_up(self, say: Say) -> None:
+        """The vendor goes on to break, and the person to open the gate, until all is bought; a minute at most.
+
+        On a slow machine few jobs would meet anything else.
+        """
+        ends = time.monotonic() + _USED_UP
+        while time.monotonic() < ends:
+            self._do(Event(at=0.0, what="server_started"))
+            self.start_all()
+            if self._owed:
+                self._do(Event(at=0.0, what="submitted", number=self._owed.pop()))
+            self._do(Event(at=0.0, what="resumed"))
+            waiting = sum(self.store.counts()[state] for state in _TO_BE_BOUGHT)
+            if not waiting:
+                break
+            say(f"{waiting:,} jobs are still to be bought")
+            time.sleep(RESUMED_EVERY)
+
     # -- peace ----------------------------------------------------------------------------------------------------
     def make_peace(self, say: Say) -> float:
-        """Until all jobs have ended and nothing changes any more; seconds. What has not ended by then is stuck."""
+        """Until all jobs have ended and nothing changes any more; seconds. What has not ended by then is stuck.
+
+        Nobody opens the gate any more: what has closed it must let go by itself.
+        """
         began = time.monotonic()
         self.vendor.clear_faults()
-        self._server_started(0)
-        if self._owed:
-            self._submit(self._owed.pop())
-        self.store.resume()
         patience, quiet, before = _PATIENCE + _PATIENCE_PER_JOB * self.storm.jobs, began, None
         while (now := time.monotonic()) - began < patience and now - quiet < _QUIET:
             self.start_all()
@@ -299,7 +319,7 @@ class Stage:
             states=dict(Counter(record.state.value for record in records)),
             reasons=dict(Counter(r.failure.reason for r in records if r.failure).most_common()),
             stuck=(*self._missing(records), *_unfinished(records), *self._out_of_place(ids)),
-            did=dict(sorted(self.did.items())),
+            did={what: times for what, times in sorted(self.did.items()) if times},
             met=dict(faults.most_common()),
             peace=peace,
         )

@@ -15,7 +15,7 @@ CLIPS = 6  # different driving videos
 _CANCELLED = 0.03  # share of the jobs that somebody cancels
 _CANCEL_WITHIN = 8.0  # seconds after its submission
 _LONG = 60.0  # seconds from which a run has room for a time-out at the vendor, which settles after two minutes
-_RESUMED_EVERY = 3.0  # seconds after which a stubborn person opens the gate, whatever has closed it
+RESUMED_EVERY = 3.0  # seconds after which a stubborn person opens the gate, whatever has closed it
 _TROUBLES_PER_SECOND = 1.0
 
 
@@ -50,7 +50,7 @@ def _faults(call: str, *faults: str, most: float = 3.0, **options: Any) -> Itera
 
 # Not in here: `lie_500` and `task_bound_elsewhere`, with which the vendor itself says what is not so.
 TROUBLES = (
-    *(Trouble("worker_killed") for _ in range(6)),
+    *(Trouble("worker_killed") for _ in range(4)),
     Trouble("server_killed"),
     Trouble("server_restarted"),
     Trouble("receiver_killed"),
@@ -78,7 +78,7 @@ def draw(*, seed: int, jobs: int, seconds: float, workers: int) -> tuple[Event, 
     """The events, in order: every kind of trouble once before any comes again, at random moments."""
     dice = random.Random(seed)
     found = [*_submissions(dice, jobs, seconds)]
-    found += [Event(at=n * _RESUMED_EVERY, what="resumed") for n in range(1, int(seconds / _RESUMED_EVERY))]
+    found += [Event(at=n * RESUMED_EVERY, what="resumed") for n in range(1, int(seconds / RESUMED_EVERY))]
     for kind in _kinds(dice, seconds):
         found += _events(dice, kind, dice.uniform(0.0, seconds), jobs, workers)
     return tuple(sorted(found, key=lambda event: event.at))

@@ -11,7 +11,7 @@ from motionq.contract import settings
 from motionq.output import Code, note, run, say, say_json
 from motionq_ops.bench import callbacks as receiving
 from motionq_ops.bench import chaos as storms
-from motionq_ops.bench import chaos_report
+from motionq_ops.bench import chaos_report, crash_report
 from motionq_ops.bench.report import report, table
 from motionq_ops.bench.upload import Load, bench
 from motionq_ops.stop import Stopped, stops_on_signals
@@ -149,4 +149,36 @@ def chaos(
         say_json(said)
     else:
         say(chaos_report.table(said))
+    return Code.DONE if said["met"] else Code.FAILED
+
+
+@app.command(
+    epilog="""Examples:
+  motionq bench crash
+  motionq bench crash --rounds 1 --json
+
+A job's boundaries are counted: every command that changes something in Redis, every request to the vendor's stand-in,
+every file that is synced or renamed. Then, for each of them, a worker is killed right before it and right after it, and
+another one goes on. The table says what became of each job, and how many tasks the vendor's ledger has for it.
+
+Exit codes: 0 nothing bought twice, lost or left behind, 1 something was, 2 wrong usage, 130 Ctrl+C."""
+)
+def crash(
+    rounds: Annotated[int, typer.Option(metavar="N", min=1, help="Passes over the whole matrix.")] = 2,
+    at_once: Annotated[int, typer.Option(metavar="N", min=1, max=64, help="Jobs side by side.")] = 24,
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+) -> int:
+    """What becomes of a job whose worker is killed, at every instruction that matters."""
+    busy = os.getloadavg()
+    with stops_on_signals():
+        try:
+            done = crash_report.bench(rounds, at_once, note)
+        except Stopped:
+            note("stopped")
+            return Code.INTERRUPTED
+    said = crash_report.report(done, busy)
+    if as_json:
+        say_json(said)
+    else:
+        say(crash_report.table(said))
     return Code.DONE if said["met"] else Code.FAILED

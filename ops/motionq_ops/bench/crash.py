@@ -40,7 +40,7 @@ SHORT = {  # leases as short as a busy machine allows
     "MOTIONQ_UNKNOWN_WINDOW": "15s",  # the callback comes 6 s after the purchase
 }
 SPEED, GENERATION = 60.0, 360.0  # a generation of 6 s: the first look (after 4 s) finds it still running
-TRIES = 3  # a place that a busy machine did not come by (its first look came late) is tried again
+TRIES = 3  # a place that a busy machine did not come by (its first look came late) is tried again, more slowly
 _GRACE = 3.0  # seconds after a job's end in which its first worker may still come by its place
 
 
@@ -92,6 +92,7 @@ class Lab:
 
     def __init__(self, folder: Path, image: Path, video: Path) -> None:
         self.folder = folder
+        folder.mkdir(exist_ok=True)
         self.image, self.video = image, video
         # With every write on disk at once an arming is durable at once: no run waits 2.1 s for it.
         self.server = RedisServer(folder / "server", appendfsync="always")
@@ -126,8 +127,8 @@ class Lab:
             return self._counted(list(pool.map(lambda place: self._killed(place, clean), places)))
 
     def _killed(self, place: Place, clean: Run) -> Run:
-        for _ in range(TRIES):
-            run = Life(self, place, callbacks=place.callbacks, clean=clean).run()
+        for number in range(TRIES):
+            run = Life(self, place, callbacks=place.callbacks, clean=clean, slower=1 + 2 * number).run()
             if run.reached:
                 break
         return run
@@ -145,12 +146,18 @@ def _with_ledger(run: Run, lines: Sequence[Mapping[str, Any]]) -> Run:
 
 
 class Life:
-    """One job, from its submission to its end, and the processes around it."""
+    """One job, from its submission to its end, and the processes around it.
 
-    def __init__(self, lab: Lab, at: Place | None, *, callbacks: bool, clean: Run | None = None) -> None:
+    `clean`: the run in which the place was counted; `slower`: how much longer than others its generation takes.
+    """
+
+    def __init__(
+        self, lab: Lab, at: Place | None, *, callbacks: bool, clean: Run | None = None, slower: int = 1
+    ) -> None:
         self._lab = lab
         self._at = at
         self._clean = clean
+        self._slower = slower
         self.namespace = f"crash{uuid.uuid4().hex[:10]}"
         self._folder = lab.folder / self.namespace
         self._folder.mkdir()
@@ -213,8 +220,10 @@ class Life:
             staging_url=f"file://{self._lab.folder}/staging",
         )
         self._borrow_uploads()
+        prompt = f"{self.namespace} {self._at or 'clean'}"
+        if self._slower > 1:
+            self._lab.vendor.add_fault("duration", match={"prompt": prompt}, seconds=GENERATION * self._slower)
         with MotionQueue(settings=settings) as queue:
-            prompt = f"{self.namespace} {self._at or 'clean'}"
             return queue.submit(image=self._lab.image, video=self._lab.video, prompt=prompt)
 
     def _borrow_uploads(self) -> None:

@@ -11,6 +11,7 @@ import signal
 import stat
 from collections import Counter
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 _LINE = 1000  # bytes; a line of the journal has some 150, a video always more
@@ -78,5 +79,5 @@ class _Guard:
 
     def _note(self, here: str) -> None:
         if self._log:
-            with open(self._log, "a", encoding="utf-8") as file:
+            with Path(self._log).open("a", encoding="utf-8") as file:
                 file.write(here + "\n")
