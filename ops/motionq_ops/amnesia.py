@@ -1,7 +1,7 @@
 """What a new sandbox does not know any more: it keeps nothing, while the records of earlier jobs are kept.
 
-So before workers start on such records: uploads are forgotten (the next purchase uploads again), and jobs whose tasks are
-gone are ended with a sentence, instead of waiting for them for a day.
+So before workers start on such records: uploads are forgotten (the next purchase uploads again), and jobs whose tasks
+are gone are ended with a sentence, instead of waiting for them for a day.
 """
 
 from __future__ import annotations
@@ -31,8 +31,8 @@ def mark(store: JobStore) -> None:
     with reachable():
         if not redis.get(key) and any(store.counts().values()):
             raise InvalidSettings(
-                "REDIS_URL names a server with jobs that were not made for the sandbox: unset REDIS_URL, or set another "
-                "MOTIONQ_NAMESPACE"
+                "REDIS_URL names a server with jobs that were not made for the sandbox: unset REDIS_URL, or set "
+                "another MOTIONQ_NAMESPACE"
             )
         redis.set(key, "1")
 

@@ -17,7 +17,7 @@ from redis.exceptions import RedisError
 from motionq.contract.errors import InvalidSettings
 from motionq.contract.keys import Keys
 from motionq.contract.store import JobStore
-from motionq_ops import stack_file
+from motionq_ops import amnesia, stack_file
 from motionq_ops.plan import LOOPBACK, Plan, flower_command, receiver_command, sandbox_command, worker_command
 from motionq_ops.processes import Child
 from motionq_ops.queue_server import QueueServer
@@ -64,6 +64,8 @@ class Stack:
         self._redis = Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=_QUESTION)
         self._since = self._store().now()
         if self.plan.sandbox_speed is not None:
+            amnesia.mark(self._store())
+            amnesia.forget(self._store())
             self._sandbox = self._start(Child(sandbox_command(self.plan, port=0)))
         if self.plan.flower_port:
             self._flower = self._start(Child(flower_command(self.plan, self.redis_url)))

@@ -61,8 +61,6 @@ def up(
 
 def _plan(settings: Settings, sandbox: bool, speed: float, workers: int, asked: Ports) -> Plan:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
-    if redis_url and sandbox:
-        note("the sandbox now answers for all jobs of the server that REDIS_URL names")
     return Plan(
         data_dir=settings.data_dir.expanduser().absolute(),
         namespace=settings.namespace,

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import ExitStack
-from pathlib import Path
 
 import pytest
 
@@ -152,10 +151,12 @@ STORIES: dict[Callable[[Outage], End], End] = {
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Callable[[Outage], End], Future[End]]]:
     """All stories, told side by side."""
     vendor = SandboxProcess(speed=60, settings={"duration": 60.0, "render": "none", "rate_limit": "off"})
+    base = tmp_path_factory.mktemp("power")
     with vendor, Nursery() as nursery, ThreadPoolExecutor(len(STORIES)) as pool:
 
         def tell(story: Callable[[Outage], End]) -> End:
-            folder: Path = tmp_path_factory.mktemp(story.__name__)
+            folder = base / story.__name__
+            folder.mkdir()
             with ExitStack() as stack:
                 kind = FailOver if story.__name__.startswith("replica") else Outage
                 return story(stack.enter_context(kind(folder, vendor, nursery)))

@@ -120,7 +120,7 @@ _GIVES_UP = MOVES["give_up_unknown"].to
 _DOUBLED, _OPEN_TWICE, _UNKNOWN = "two purchases at the vendor", "two open purchases", "books do not know"
 
 # What makes each of these moves happen; every one of them must give the slot back.
-_FREES: Mapping[str, dict[str, int]] = {
+_FREES: Mapping[str, dict[str, Any]] = {
     "unconnected": {"not_sent": 1},
     "not_sent": {"not_sent": 1},
     "refused": {"refuse": 1},

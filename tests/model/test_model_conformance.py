@@ -60,7 +60,11 @@ class Walk:
             return [self._claim, self._move, self._move]
         if state in (State.FAILED, State.CANCELLED):
             return [self._replay, self._name, self._move]
-        return {State.READY: [self._admit], State.ARMED: [self._send, self._follow]}.get(state, [self._move])
+        return {
+            State.READY: [self._admit],
+            State.ARMED: [self._send, self._send, self._follow, self._other_server],
+            State.SUBMITTING: [self._move, self._move, self._send],
+        }.get(state, [self._move])
 
     def _anything(self) -> list[Callable[[], None]]:
         calls = [self._claim, self._admit, self._send, self._name, self._replay, self._follow, self._other_server]
@@ -82,14 +86,19 @@ class Walk:
         honest = possible and self._random.random() < 0.7
         rare = sorted(possible, key=lambda move: self.seen[move.name, "ok"])[:2]
         move = self._random.choice((*rare, *possible) if honest else CALLED)
-        fences = self._right(j, move) if honest else self._any_fences(j)
+        fences: dict[str, Any] = self._right(j, move) if honest else self._any_fences(j)
+        if honest and self._random.random() < 0.2:
+            one = self._random.choice(["claim", "nonce", "task"])
+            fences[one] = self._any_fences(j)[one]
         generations = self._random.randrange(3)
         call = self._random.choice(self._calls) if self._random.random() < 0.1 else f"call{len(self._calls)}"
         self._calls.append(call)
         real = self._lived.move(
             move,
             JOBS[j],
-            **{"call": call, "alarm_in": 60_000, **fences},
+            call=call,
+            alarm_in=60_000,
+            **fences,
             set={"generations": generations, "uploaded_at": self._lived.store.now()},
             purchase={"suspect_at": 1},
         )
@@ -145,8 +154,10 @@ class Walk:
 
     def _send(self) -> None:
         self._lived.time_passes()
-        j = self._random.randrange(2)
-        nonce = self._random.choice([self.model.jobs[j].nonce, self._any_fences(j)["nonce"]])
+        near = [j for j, job in enumerate(self.model.jobs) if job.state in (State.ARMED, State.SUBMITTING)]
+        j = self._random.choice(near or [0, 1])
+        newest = self.model.jobs[j].nonce
+        nonce = self._random.choice([newest, newest, self._any_fences(j)["nonce"]])
         token = self._random.choice(["a", "b"])
         real = self._lived.send(JOBS[j], token=token, nonce=nonce)
         self._compare("send", real, *scripts.send(RULES, self.model, j, nonce=nonce, token=token, durable=True))

@@ -31,7 +31,7 @@ def test_every_move_is_in_the_table_under_its_own_name() -> None:
 
 @each_move
 def test_a_move_names_states_and_purchases_that_exist(move: Move) -> None:
-    """Both ends of each move are states, what it books are purchases (one that leads nowhere books late); all is JSON."""
+    """Both ends of each move are states, what it books are purchases (a move to nowhere books late); all is JSON."""
     ends = {*move.to, *move.to.values(), *(move.other_server or {}), *(move.other_server or {}).values()}
     assert move.to or move.books_late
     assert ends <= set(State)

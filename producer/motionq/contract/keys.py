@@ -104,6 +104,11 @@ class Keys:
         return self._name("replicated")
 
     @property
+    def sandbox(self) -> str:
+        """String: set where the jobs were made for the vendor's stand-in."""
+        return self._name("sandbox")
+
+    @property
     def ended(self) -> str:
         """Sorted set: finished jobs; score = when the record expires, in ms."""
         return self._name("ended")
