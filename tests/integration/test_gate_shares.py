@@ -14,7 +14,7 @@ from motionq.contract.store import PACE
 from motionq.gate import gate_status
 from motionq_worker.gate import estimate
 from support.life import Life, life
-from support.lines import armed, new, ready
+from support.lines import armed, crowd, new, ready
 
 DAY = 86_400_000  # ms
 BUDGET = 200.0
@@ -160,7 +160,7 @@ def test_without_a_budget_nothing_is_held_back(redis_url: str, namespace: str) -
 
 def test_ten_thousand_waiting_jobs_delay_another_tenant_by_one_round_at_most(lived: Life) -> None:
     """A tenant that comes late, while another has 10,000 jobs waiting, is served within a round, whatever its name."""
-    ready(lived, *(new(f"big{n}", "big") for n in range(10_000)))
+    crowd(lived, 10_000, "big")
     assert lived.gate.admit("w") == 5
     ready(lived, new("a1", "a"), new("z1", "z"))
     for job_id in armed(lived):

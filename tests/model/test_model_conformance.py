@@ -23,7 +23,7 @@ from support.life import Life, life
 
 JOBS = ("job0", "job1")
 CAP = 1
-SEEDS = range(14)
+SEEDS = range(16)
 STEPS_OF_A_WALK = 120
 RULES = Rules()
 # `admit` and `send` are the tables of admit.lua and send.lua, never calls of move.lua.
@@ -62,7 +62,7 @@ class Walk:
             return [self._replay, self._name, self._move]
         return {
             State.READY: [self._admit],
-            State.ARMED: [self._send, self._send, self._follow, self._other_server],
+            State.ARMED: [self._send, self._send, self._follow, self._move, self._move, self._other_server],
             State.SUBMITTING: [self._move, self._move, self._send],
         }.get(state, [self._move])
 
