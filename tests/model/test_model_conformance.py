@@ -23,7 +23,7 @@ from support.life import Life, life
 
 JOBS = ("job0", "job1")
 CAP = 1
-SEEDS = range(16)
+SEEDS = range(48)
 STEPS_OF_A_WALK = 120
 RULES = Rules()
 # `admit` and `send` are the tables of admit.lua and send.lua, never calls of move.lua.

@@ -88,6 +88,15 @@ def test_our_patience_with_an_unknown_purchase(waited: int, move: states.Move) -
     assert set(move.books) == set(move.books.values()) == {Purchase.OPEN}
 
 
+def test_a_short_patience_is_looked_at_when_it_ends() -> None:
+    """With a window below the 25 minutes of the slot the next look comes at the window's end, not after it."""
+    short = decisions.Rules(unknown_window=60.0, run_limit=86_400.0, generation_attempts=2, callbacks=True)
+    rec = record(state=State.SUBMIT_UNKNOWN, task_id="", since=NOW - 10_000)
+    decision = decisions.overdue(rec, NOW, short)
+    assert decision is not None
+    assert (decision.move, decision.alarm_in) == (states.KEEP_WAITING, 50.0)
+
+
 def test_an_unknown_purchase_without_callbacks_does_not_wait() -> None:
     """Nobody will ever name its task, so a person is told at once."""
     rec = record(state=State.SUBMIT_UNKNOWN, task_id="", since=NOW)

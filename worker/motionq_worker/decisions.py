@@ -128,7 +128,8 @@ def overdue(record: Record, now: int, rules: Rules) -> Decision | None:
         return give_up_unknown(f"kie.ai named no task within {rules.unknown_window / 60:.0f} minutes")
     if waited >= SLOT_HELD:
         return Decision(move=states.FREE_SLOT, alarm_in=rules.unknown_window - waited / 1000)
-    return Decision(move=states.KEEP_WAITING, alarm_in=(SLOT_HELD - waited) / 1000)
+    next_moment = min(SLOT_HELD, rules.unknown_window * 1000)
+    return Decision(move=states.KEEP_WAITING, alarm_in=(next_moment - waited) / 1000)
 
 
 # -- recordInfo -----------------------------------------------------------------------------------------------------
