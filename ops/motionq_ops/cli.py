@@ -18,7 +18,15 @@ from motionq import cli as jobs
 from motionq.contract.errors import InvalidSettings
 from motionq.output import run, say
 
-_NEEDED = ("aiohttp", "av", "flower", "PIL", "requests_toolbelt", "structlog")  # by workers, Flower and the sandbox
+_NEEDED = (
+    "aiohttp",
+    "av",
+    "flower",
+    "PIL",
+    "requests_toolbelt",
+    "structlog",
+    "uvicorn",
+)  # by workers, Flower and the sandbox
 _RAW = {"allow_extra_args": True, "ignore_unknown_options": True, "help_option_names": []}
 
 app = typer.Typer(

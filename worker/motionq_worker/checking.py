@@ -77,7 +77,7 @@ class Batch:
             if genuine:
                 self._record(record, line, task_id)
             if not genuine or line.task_id == task_id:  # where the task was known, recording it may change nothing
-                self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce)
+                self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce, task=task_id)
 
     def _means(self, record: Record) -> Decision | None:
         rules = self._s.rules
@@ -122,7 +122,7 @@ class Batch:
             event=self._event(f"task {task_id}, named by a callback or a person"),
         )
         if outcome.outcome == "bound":  # it has become another purchase's since it was named
-            self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce)
+            self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce, task=task_id)
 
     def _young(self, line: PurchaseLine) -> bool:
         return self._now - (line.sent_at or line.armed_at) < _PATIENCE
