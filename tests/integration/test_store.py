@@ -213,6 +213,24 @@ def test_a_check_is_claimed_without_a_number(lived: Life) -> None:
     assert lived.record_fields("j1") == before
 
 
+def test_hurrying_rings_only_the_alarms_of_that_step(lived: Life) -> None:
+    """Jobs that wait for the step are due now; one that is due, one at another step and one that is gone stay so."""
+    lived.reach("submit_unknown", "elsewhere")
+    for job_id in ("waits", "due", "asleep"):
+        lived.reach("uploading", job_id)
+        assert lived.move("renew", job_id, alarm_in=60_000).ok
+    lived.redis.zadd(lived.keys.due("upload"), {"due": 1})
+    before = dict(lived.redis.zrange(lived.keys.due("upload"), 0, -1, withscores=True))
+
+    lived.store.hurry("upload", ["waits", "due", "elsewhere", "nobody"])
+    lived.store.hurry("upload", [])
+
+    after = dict(lived.redis.zrange(lived.keys.due("upload"), 0, -1, withscores=True))
+    assert 0 <= lived.store.now() - after.pop("waits") < 10_000
+    assert before.pop("waits") > lived.store.now()
+    assert after == before
+
+
 # -- how long keys live -------------------------------------------------------------------------------------------
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections.abc import Callable
@@ -26,6 +27,7 @@ from motionq_worker.schedule import next_look
 from motionq_worker.services import Services
 
 STALE_SEND = 3.0  # seconds between taking the right to send and sending, after which it is too late
+_TRIES_TO_DOUBT = 20.0  # seconds for a mere count; a full server refuses it
 _TRIES_TO_RECORD = 600.0  # seconds for which a task ID in hand is written again and again; then its journal line waits
 
 T = TypeVar("T")
@@ -82,7 +84,8 @@ def buy(run: Execution, s: Services, record: Record, connection: PurchaseConnect
         decision = decisions.refused(fault, record)
     except Unknown as fault:
         decision, doubt = decisions.unknown(fault, s.rules), fault
-        _until_written(lambda: _doubt(s, record, doubt), _TRIES_TO_RECORD)
+        with contextlib.suppress(QueueUnavailable, RedisError):  # the decision below matters more
+            _until_written(lambda: _doubt(s, record, doubt), _TRIES_TO_DOUBT)
     else:
         return _bought(run, s, record, task_id)
     return _until_written(lambda: end(run, s, record, decision), _TRIES_TO_RECORD)

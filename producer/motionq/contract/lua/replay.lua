@@ -44,6 +44,7 @@ for _, p in ipairs(open) do
   p.status, p.closed_at = 'written_off', NOW
   redis.call('ZREM', K.slots, a.id .. ':' .. p.nonce)
 end
+unset(job, 'deadline')  -- asking again is asking in spite of it
 unset(job, 'verdict')
 unset(job, 'result')
 return go_on('queued')
