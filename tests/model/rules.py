@@ -32,6 +32,7 @@ class Rule(StrEnum):
     CONSENT_BY_NONCE = "consent speaks of the purchases that were shown"
     JOURNAL_UNTIL_DURABLE = "a journal line stays until the record is durable"
     CANDIDATES_ARE_VERIFIED = "a named task is recorded only if it is the purchase's own"
+    DROPS_NAME_THE_TASK = "only the named task that was looked at is dropped"
     KNOWN_NAMES_ARE_DROPPED = "a named task that is on record already is dropped once it was looked at"
     CALLBACKS_TOUCH_NO_ALARM = "a callback stores a candidate and nothing else"
     LOOK_TWICE_AT_524 = "a 524 counts only when it is read again later"

@@ -235,6 +235,9 @@ MUTATIONS: Mapping[str, Mutation] = {
     "a looked-at candidate stays": Mutation(
         _changed("drop_candidate", settles_candidate=False), model(**_ALONE, again=1), "no fair way"
     ),
+    "whatever is named by now is dropped": Mutation(
+        without(Rule.DROPS_NAME_THE_TASK), model(foreign=1), "dropped unseen"
+    ),
     "a known task that is named again stays": Mutation(
         without(Rule.KNOWN_NAMES_ARE_DROPPED), model(**_ALONE, again=1), "no fair way"
     ),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from model.model import Model
-from model.world import MAY_COST, REFUND, Job, Request, World, homes, line_of, open_lines
+from model.world import MAY_COST, REFUND, Job, Line, Request, World, homes, line_of, open_lines
 from motionq.contract.states import FINAL, Purchase, State
 
 _NOT_CHARGED = (Purchase.NOT_SENT, Purchase.REFUSED, Purchase.REFUNDED)
@@ -114,11 +114,20 @@ def broken_step(before: World, what: str, after: World) -> str | None:
     for j, (was, job) in enumerate(zip(before.server.jobs, after.server.jobs, strict=True)):
         if was.state in FINAL and job.state is not was.state and (was.state, job.state) not in _HEALED:
             return f"job{j}: {was.state}, and then {job.state}"
+        if any(_dropped_unseen(before, j, line, line_of(job, line.nonce)) for line in was.book):
+            return f"job{j}: a purchase's own task was named, and dropped unseen"
     for e in set(before.executions) - set(after.executions):
         was, job = before.server.jobs[e.job], after.server.jobs[e.job]
         if e.claim and e.claim != was.claim and job.state is not was.state:
             return f"job{e.job}: one who lost its claim has written"
     return None
+
+
+def _dropped_unseen(w: World, j: int, was: Line, line: Line | None) -> bool:
+    """Whether a task that was rightly named for this purchase is named no more, and was not recorded."""
+    if not was.candidate or line is None or line.candidate or line.task == was.candidate:
+        return False
+    return any((r.task, r.job, r.nonce) == (was.candidate, j, was.nonce) for r in w.requests)
 
 
 _HEALED = {

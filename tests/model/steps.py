@@ -338,8 +338,9 @@ def write_candidate(m: Model, w: World, e: Execution) -> Steps:
 
 
 def drop_candidate(m: Model, w: World, e: Execution) -> Steps:
-    """The named task has been dealt with."""
-    yield from m.call(w, e, "drop_candidate", "check", task="")
+    """The named task has been dealt with; another one may have been named since."""
+    task = e.task if m.rules.hold(Rule.DROPS_NAME_THE_TASK) else ""
+    yield from m.call(w, e, "drop_candidate", "check", task=task)
 
 
 # What the clock, the gate and a message begin; and how an execution goes on from each stage.
