@@ -1,4 +1,7 @@
-"""What the system does by itself: the clock, the gate, and the four steps of `pipeline.py`. All of it is fair."""
+"""What the system does by itself: the clock, the gate, and the four steps of `pipeline.py`.
+
+Almost all of it is fair: the system is bound to do it. What costs the budget is not.
+"""
 
 from __future__ import annotations
 
@@ -32,24 +35,25 @@ def claim(m: Model, w: World) -> Steps:
     """An alarm rings: the job is claimed, and a worker takes the message up."""
     for step, states in _CLAIMED.items():
         for j, job in enumerate(w.server.jobs):
-            if job.state not in states or not m.free_worker(w):
-                continue
-            holders = [e for e in w.executions if e.step == step and (e.job, e.claim) == (j, job.claim)]
-            if not holders or w.budget.stall:
-                paid = spend(w, "stall") if holders else w
-                claimed = m.write(paid, scripts.claim(w.server, j, step))
-                number = claimed.server.jobs[j].claim
-                yield (
-                    f"{number} of job{j} is claimed",
-                    begin(claimed, Execution(step, "claimed", j, number)),
-                    not holders,
-                )
-            elif w.budget.double:
-                yield (
-                    f"{job.claim} of job{j} comes twice",
-                    begin(spend(w, "double"), Execution(step, "claimed", j, job.claim)),
-                    False,
-                )
+            if job.state in states and m.free_worker(w):
+                held = any(e.step == step and (e.job, e.claim) == (j, job.claim) for e in w.executions)
+                yield from _claim_held(m, w, j, step) if held else _claim(m, w, j, step, fair=True)
+
+
+def _claim(m: Model, w: World, j: int, step: str, *, fair: bool) -> Steps:
+    claimed = m.write(w, scripts.claim(w.server, j, step))
+    number = claimed.server.jobs[j].claim
+    yield f"{number} of job{j} is claimed", begin(claimed, Execution(step, "claimed", j, number)), fair
+
+
+def _claim_held(m: Model, w: World, j: int, step: str) -> Steps:
+    """The lease ends though its holder lives, or the message comes twice."""
+    number = w.server.jobs[j].claim
+    if w.budget.stall:
+        yield from _claim(m, spend(w, "stall"), j, step, fair=False)
+    if w.budget.double:
+        again = begin(spend(w, "double"), Execution(step, "claimed", j, number))
+        yield f"{number} of job{j} comes twice", again, False
 
 
 def begin_upload(m: Model, w: World, e: Execution) -> Steps:
