@@ -330,8 +330,8 @@ FORGED: dict[str, list[tuple[bytes, bytes]]] = {
     "two timestamps": [signature(TASK)[0], *signature(TASK)],
     "two signatures": [*signature(TASK), (b"x-webhook-signature", b"x")],
     "another moment": [(b"x-webhook-timestamp", b"1790000000"), signature(TASK)[1]],
-    "yesterday": signature(TASK, at=time.time() - 86_500),
-    "tomorrow": signature(TASK, at=time.time() + 86_500),
+    "yesterday": signature(TASK, at=time.time() - 90_000),
+    "tomorrow": signature(TASK, at=time.time() + 2 * 86_400),  # far enough for a slow run
     "before time": signature(TASK, at=-5),
     "the end of time": signature(TASK, at=10**15),
     "digits of another script": [(b"x-webhook-timestamp", "٣".encode()), signature(TASK)[1]],

@@ -50,7 +50,9 @@ def follow_if_alive(run: Execution, s: Services, record: Record, earlier: Purcha
     event = run.event("the earlier task is alive: following it, nothing is bought")
     outcome, state = s.store.follow(record.id, nonce=record.nonce, old=earlier.nonce, event=event)
     if outcome != "ok":
-        raise Superseded(f"{run.job_id} is {state}")
+        # Armed under another server it can't be followed from here, nor sent: then it counts as possibly sent.
+        note = f"the earlier task is alive and can't be followed ({state})"
+        end(run, s, record, Decision(move=states.OTHER_SERVER, note=note))
     raise Later("the earlier task is alive: following it")
 
 
