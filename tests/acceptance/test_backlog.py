@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from motionq.contract.job import JobSpec
 from motionq.contract.store import NewJob
 from support import Stack, eventually
@@ -13,6 +15,7 @@ ENOUGH = 250  # jobs that have left the upload step when the test has seen enoug
 CAP = 16  # messages per Celery list and live worker: MOTIONQ_CONCURRENCY
 
 
+@pytest.mark.timeout(400)
 def test_twenty_thousand_jobs_leave_every_celery_list_short_and_publish_each_step_once(tmp_path: Path) -> None:
     """20,000 queued, one worker: no list above its cap, and each step is published at most 1.1 times per job."""
     wide = {
@@ -36,7 +39,7 @@ def test_twenty_thousand_jobs_leave_every_celery_list_short_and_publish_each_ste
             counts = stack.store.counts()
             return counts["succeeded"] >= ENOUGH
 
-        eventually(enough, timeout=120)
+        eventually(enough, timeout=300)
         published = _published(stack)
 
     assert all(length <= CAP for length in longest.values()), longest
