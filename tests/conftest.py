@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from motionq import MotionQueue, Settings
 from motionq_ops.redis_server import RedisServer, find_server_binary
+from support.command import Command
 
 
 class Servers:
@@ -75,3 +77,17 @@ def redis_url(server: RedisServer) -> str:
 def namespace() -> str:
     """A prefix of keys that no other test uses."""
     return f"t{uuid.uuid4().hex[:12]}"
+
+
+@pytest.fixture
+def motionq(tmp_path: Path, redis_url: str, namespace: str) -> Command:
+    """The command line, run as a process of its own on a queue of its own."""
+    return Command(tmp_path, redis_url, namespace)
+
+
+@pytest.fixture
+def queue(tmp_path: Path, redis_url: str, namespace: str) -> Iterator[MotionQueue]:
+    """The library on the same queue, to see and to move what the commands made."""
+    settings = Settings(redis_url=redis_url, namespace=namespace, data_dir=tmp_path / "data")
+    with MotionQueue(settings=settings) as opened:
+        yield opened

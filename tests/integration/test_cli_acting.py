@@ -7,7 +7,7 @@ import pty
 import re
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -26,19 +26,6 @@ from support.life import life
 MEDIA = Path(__file__).parents[1] / "media"
 PNG, MP4 = str(MEDIA / "astronaut.png"), str(MEDIA / "bigbuckbunny.mp4")
 KEPT = "the purchase is open: a paid result will be kept"
-
-
-@pytest.fixture
-def motionq(tmp_path: Path, redis_url: str, namespace: str) -> Command:
-    return Command(tmp_path, redis_url, namespace)
-
-
-@pytest.fixture
-def queue(tmp_path: Path, redis_url: str, namespace: str) -> Iterator[MotionQueue]:
-    """The library on the same queue, to see and to move what the commands made."""
-    settings = Settings(redis_url=redis_url, namespace=namespace, data_dir=tmp_path / "data")
-    with MotionQueue(settings=settings) as opened:
-        yield opened
 
 
 @pytest.fixture

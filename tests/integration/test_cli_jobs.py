@@ -7,12 +7,12 @@ import pty
 import re
 import signal
 import subprocess
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from motionq import Job, MotionQueue, Settings
+from motionq import Job, MotionQueue
 from motionq.contract.states import State
 from support import eventually
 from support.by_hand import buy, fail, refund, succeed
@@ -20,19 +20,6 @@ from support.command import Command, Screen
 
 MEDIA = Path(__file__).parents[1] / "media"
 PNG, MP4 = str(MEDIA / "astronaut.png"), str(MEDIA / "bigbuckbunny.mp4")
-
-
-@pytest.fixture
-def motionq(tmp_path: Path, redis_url: str, namespace: str) -> Command:
-    return Command(tmp_path, redis_url, namespace)
-
-
-@pytest.fixture
-def queue(tmp_path: Path, redis_url: str, namespace: str) -> Iterator[MotionQueue]:
-    """The library on the same queue, to see and to move what the commands made."""
-    settings = Settings(redis_url=redis_url, namespace=namespace, data_dir=tmp_path / "data")
-    with MotionQueue(settings=settings) as opened:
-        yield opened
 
 
 @pytest.fixture

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import re
 import subprocess
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from motionq import MotionQueue, Settings
+from motionq import MotionQueue
 from support import eventually
 from support.by_hand import fail, succeed
 from support.command import Command
@@ -23,19 +22,6 @@ JOB_KEYS = [
     *("id", "state", "tenant", "labels", "priority", "spec", "task_id"),
     *("created_at", "updated_at", "attempts", "result", "failure", "eta_seconds", "events"),
 ]
-
-
-@pytest.fixture
-def motionq(tmp_path: Path, redis_url: str, namespace: str) -> Command:
-    return Command(tmp_path, redis_url, namespace)
-
-
-@pytest.fixture
-def queue(tmp_path: Path, redis_url: str, namespace: str) -> Iterator[MotionQueue]:
-    """The library on the same queue, to see and to move what the commands made."""
-    settings = Settings(redis_url=redis_url, namespace=namespace, data_dir=tmp_path / "data")
-    with MotionQueue(settings=settings) as opened:
-        yield opened
 
 
 # -- submit -----------------------------------------------------------------------------------------------------------
