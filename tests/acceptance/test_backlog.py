@@ -23,6 +23,7 @@ def test_twenty_thousand_jobs_leave_every_celery_list_short_and_publish_each_ste
         "MOTIONQ_MAX_IN_FLIGHT": "1000",
         "MOTIONQ_READ_RATE": "1000/1s",
         "MOTIONQ_RESULTS_URL": "none",
+        "MOTIONQ_STEP_LEASE": "30s",  # as in production: a lease that ends on a busy machine is published again
     }
     vendor = {"rate_limit": "off", "render": "none"}
     with Stack(tmp_path, workers=0, appendfsync="everysec", sandbox=vendor, **wide) as stack:

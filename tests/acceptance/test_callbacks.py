@@ -28,10 +28,10 @@ class Called(Stack):
 
     def __init__(self, folder: Path, *, signing: bool = False, sandbox: dict[str, Any] | None = None, **settings: str):
         settings = {"MOTIONQ_SUBMIT_RATE": "200/1s"} | settings
-        super().__init__(folder, workers=0, speed=60.0, sandbox=SANDBOX | (sandbox or {}), **settings)
-        if signing:
-            self.vendor = _signing(self.vendor, sandbox or {})
-            self._settings["KIE_WEBHOOK_HMAC_KEY"] = KEY
+        key = KEY if signing else None
+        if key:
+            settings["KIE_WEBHOOK_HMAC_KEY"] = key
+        super().__init__(folder, workers=0, sandbox=SANDBOX | (sandbox or {}), hmac_key=key, **settings)
 
     def __enter__(self) -> Called:
         super().__enter__()
@@ -72,10 +72,6 @@ class Called(Stack):
     def candidates(self, job: Job) -> list[str]:
         """Purchases of this job for which a named task is still to be looked at."""
         return [member for member in self.redis.zrange(self.keys.candidates, 0, -1) if member.startswith(job.id)]
-
-
-def _signing(vendor: Any, sandbox: dict[str, Any]) -> Any:
-    return type(vendor)(speed=60.0, hmac_key=KEY, settings={"duration": 120.0, "render": "copy", **SANDBOX, **sandbox})
 
 
 DROPPED = ("drop_after", "createTask", dict[str, Any]())

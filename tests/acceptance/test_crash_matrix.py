@@ -17,7 +17,7 @@ import pytest
 from motionq.contract.keys import Keys
 from motionq_ops.bench.crash import Lab, Run
 from motionq_ops.bench.matrix import SUCCEEDED, allowed, distinct, only_with_callbacks, places
-from support import IMAGE, VIDEO
+from support import DANCE, IMAGE
 from support.invariants import violations
 
 pytestmark = pytest.mark.timeout(420)  # the first test makes all runs
@@ -35,7 +35,7 @@ class Matrix:
 
 @pytest.fixture(scope="module")
 def matrix(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Matrix]:
-    with Lab(tmp_path_factory.mktemp("crash"), IMAGE, VIDEO) as lab:
+    with Lab(tmp_path_factory.mktemp("crash"), IMAGE, DANCE) as lab:
         with ThreadPoolExecutor(2) as pool:
             alone, called = pool.map(lambda callbacks: lab.clean(callbacks=callbacks), (False, True))
         without = places(alone.passed, callbacks=False)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from motionq_worker.inspection import check_playable, inspect_video
-from support import IMAGE, VIDEO, Stack
+from support import DANCE, IMAGE, VIDEO, Stack
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +19,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
 
 def test_a_job_comes_back_as_a_video_as_long_as_its_driver(stack: Stack) -> None:
     """A real image and a real video go in; a playable video of the driver's duration comes back, bought once."""
-    job = stack.finished(stack.submit(prompt="one"))
+    job = stack.finished(stack.submit(prompt="one", video=VIDEO))
 
     assert job.raise_for_failure().result is not None
     assert job.result is not None
@@ -46,7 +46,7 @@ def test_a_job_comes_back_as_a_video_as_long_as_its_driver(stack: Stack) -> None
 
 def test_fifty_jobs_at_once_are_each_bought_once_and_the_files_are_uploaded_once(stack: Stack) -> None:
     """Fifty jobs, two workers: each task ID in Redis is one purchase at the vendor, and two files cross the wire."""
-    jobs = stack.queue.submit_many([{"image": IMAGE, "video": VIDEO, "prompt": f"fifty {n}"} for n in range(50)])
+    jobs = stack.queue.submit_many([{"image": IMAGE, "video": DANCE, "prompt": f"fifty {n}"} for n in range(50)])
     done = [stack.finished(job, timeout=120) for job in jobs]
 
     assert {job.state for job in done} == {"succeeded"}

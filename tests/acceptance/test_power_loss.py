@@ -12,7 +12,7 @@ from contextlib import ExitStack
 
 import pytest
 
-from motionq_ops.bench.nursery import Nursery
+from motionq_ops.nursery import Nursery
 from motionq_ops.sandbox.process import SandboxProcess
 from support import eventually
 from support.aof import whole_commands

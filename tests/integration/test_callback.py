@@ -196,7 +196,7 @@ def test_garbage_leaves_it_answering(jobs: Life, receiver: ReceiverProcess) -> N
     assert answered.get(200, 0) == 0
     assert sum(answered.values()) == 10_000
     assert {400, 404, 405, 413} <= answered.keys()
-    assert receiver.process.poll() is None
+    assert receiver.process.code() is None
     assert _resident(receiver.process.pid) < rest + 40_000_000
     assert receiver.call(job.id, job.nonce, "late") == 200
     assert candidates(jobs, job) == ["late"]

@@ -59,6 +59,8 @@ def expected(move: Move, record: Record, fences: Fences) -> tuple[str, State]:
         mine = fences.claim is not None and fences.claim == record.claim
         if move.fence is Fence.CLAIM_TASK:
             mine = mine and fences.task == record.task_id
+        if move.newest is not None:
+            mine = mine and record.purchase is not None and record.purchase.status is move.newest
         return _led(move, record) if mine else ("fenced", record.state)
     if move.fence in _PURCHASE_FENCES:
         return _expected_of_purchase(move, record, fences)

@@ -57,6 +57,7 @@ RUNS: Mapping[str, Run] = {
     "power loss, cancel": Run(model(attempts=1, workers=1, power=1, cancel=1), 3_500),
     "power loss, no connection": Run(model(attempts=1, workers=1, power=1, not_sent=1), 2_800),
     "power loss, a failure that flips": Run(model(workers=1, young=1, power=1, flip=1), 4_400),
+    "power loss, a failure that flips, two workers": Run(model(attempts=1, callbacks=False, power=1, flip=1), 2_000),
     "power loss, consent": Run(model(attempts=1, workers=1, young=1, callbacks=False, power=1, consent=1), 2_800),
     "fail-over": Run(model(attempts=1, failover=1, callbacks=False), 1_700),
     "fail-over, callbacks": Run(model(attempts=1, workers=1, failover=1), 1_300),
@@ -231,6 +232,11 @@ MUTATIONS: Mapping[str, Mutation] = {
     ),
     "nobody looks before buying again": Mutation(
         without(Rule.LOOK_BEFORE_BUYING_AGAIN), model(workers=1, flip=1), _DOUBLED
+    ),
+    "a refund is booked whatever the books say": Mutation(
+        _changed("book_refund", newest=None),
+        model(attempts=1, callbacks=False, power=1, flip=1),
+        "verdict on another purchase",
     ),
     "a looked-at candidate stays": Mutation(
         _changed("drop_candidate", settles_candidate=False), model(**_ALONE, again=1), "no fair way"

@@ -94,6 +94,9 @@ def _claim_fits(rules: Rules, job: Job, call: Call) -> bool:
     fence = call.move.fence
     if fence in _BY_CLAIM and rules.hold(Rule.CLAIMS) and (not call.claim or job.claim != call.claim):
         return False
+    newest = line_of(job, job.nonce)
+    if call.move.newest and (newest is None or newest.status is not call.move.newest):
+        return False
     return fence is not Fence.CLAIM_TASK or job.task == call.task
 
 

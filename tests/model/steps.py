@@ -79,7 +79,7 @@ def begin_deliver(m: Model, w: World, e: Execution) -> Steps:
 def deliver(m: Model, w: World, e: Execution) -> Steps:
     """The video is brought home, or the failure is booked."""
     if e.plan == REFUND:
-        yield from m.call(w, e, "book_failure", "deliver", changes={"result": REFUND})
+        yield from m.call(w, e, "book_refund", "deliver", changes={"result": REFUND})
         return
     yield from m.call(w, e, "delivered", "deliver", changes={"result": e.plan})
     if w.budget.undelivered:

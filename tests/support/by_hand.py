@@ -56,7 +56,7 @@ def refund(queue: MotionQueue, job_id: str) -> None:
     assert life.move("refunded", job_id).state == "delivering"
     life.claim("deliver", job_id)
     failure = json.dumps({"reason": "generation_failed", "message": "no person found", "charged": "no"})
-    assert life.move("book_failure", job_id, set={"failure": failure}).ok
+    assert life.move("book_refund", job_id, set={"failure": failure}).ok
 
 
 def succeed(queue: MotionQueue, job_id: str) -> None:

@@ -51,7 +51,7 @@ SITUATIONS: Mapping[str, tuple[str, ...]] = {
     "failed, refused": (*_SENT, "refused"),
     "failed, unknown": (*_UNKNOWN, "give_up_unknown"),
     "failed, silent": (*_RUNNING, "give_up_silent"),
-    "failed, refunded": (*_RUNNING, "refunded", "claim_deliver", "book_failure"),
+    "failed, refunded": (*_RUNNING, "refunded", "claim_deliver", "book_refund"),
     "cancelled, unbought": (*_ARMED[:4], "cancel_unbought"),
     "cancelled, unknown": (*_UNKNOWN, "cancel_bought", "give_up_unknown"),
     "cancelled, silent": (*_RUNNING, "cancel_bought", "give_up_silent"),

@@ -49,7 +49,7 @@ WAY_ON: dict[State, tuple[str, ...]] = {
     State.SUBMIT_UNKNOWN: ("record_task", "give_up_unknown", "free_slot", "name_task", "look_at_named_tasks"),
     State.RUNNING: ("paid", "paid", "refunded", "refunded_again", "give_up_silent", "cancel_bought"),
     State.CANCELLING: ("paid", "give_up_unknown", "give_up_silent", "record_task"),
-    State.DELIVERING: ("delivered", "book_failure"),
+    State.DELIVERING: ("delivered", "book_failure", "book_refund"),
     State.SUCCEEDED: ("record_task",),
     State.FAILED: ("record_task", "name_task", "replay"),
     State.CANCELLED: ("record_task", "paid", "replay"),
@@ -248,7 +248,7 @@ class QueueMachine(RuleBasedStateMachine):
             self.everything_holds()
 
     def _one_step(self, job: str, record: Record, name: str, chance: Random) -> None:
-        if name in ("begin_upload", "delivered", "book_failure"):
+        if name in ("begin_upload", "delivered", "book_failure", "book_refund"):
             step = "upload" if name == "begin_upload" else "deliver"
             self.life.time_passes()
             self.claims += [(c.job_id, f"{c.step}.{c.n}") for c in self.life.store.claim(step, room=9, lease=20)]

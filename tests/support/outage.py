@@ -12,12 +12,12 @@ from motionq import Job, MotionQueue, Settings
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record
 from motionq.contract.store import JobStore
-from motionq_ops.bench.nursery import Child, Nursery
+from motionq_ops.nursery import Child, Nursery
 from motionq_ops.bench.proxy import Proxies
 from motionq_ops.redis_server import RedisServer, free_port
 from motionq_ops.sandbox.process import SandboxProcess
 from support.aof import lose_power
-from support.stack import FAST, IMAGE, VIDEO
+from support.stack import DANCE, FAST, IMAGE
 from support.waiting import eventually
 
 
@@ -73,7 +73,7 @@ class Outage:
         """The job."""
         settings = Settings(redis_url=self._address, data_dir=self.folder, staging_url=f"file://{self.folder}/staging")
         with MotionQueue(settings=settings) as queue:
-            self.job: Job = queue.submit(image=IMAGE, video=VIDEO, prompt=self.prompt)
+            self.job: Job = queue.submit(image=IMAGE, video=DANCE, prompt=self.prompt)
 
     @property
     def record(self) -> Record:

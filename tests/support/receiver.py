@@ -8,14 +8,13 @@ import hmac
 import http.client
 import json
 import re
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Self
 from urllib.parse import urlsplit
 
 from motionq_ops.plan import without_settings
+from support.shared import nursery
 from support.waiting import eventually
 
 Headers = dict[str, str]
@@ -26,24 +25,14 @@ class ReceiverProcess:
 
     def __init__(self, folder: Path, environment: dict[str, str], *options: str) -> None:
         self.log = folder / "receiver.log"
-        self._command = [sys.executable, "-m", "uvicorn", "motionq_worker.callback:app", "--port=0", *options]
+        self._command = ["uvicorn", "motionq_worker.callback:app", "--port=0", *options]
         self._environment = without_settings(environment) | {
             name: value for name, value in environment.items() if name.startswith(("MOTIONQ_", "KIE_", "REDIS_"))
         }
-        self._folder = folder
         self.url = ""
 
     def __enter__(self) -> Self:
-        with self.log.open("wb") as log:
-            self.process = subprocess.Popen(
-                self._command,
-                env=self._environment,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
+        self.process = nursery().start(self._command, self._environment, self.log)
         try:
             self.url = eventually(self._where, timeout=30)
         except AssertionError:
@@ -52,21 +41,19 @@ class ReceiverProcess:
         return self
 
     def __exit__(self, *_: object) -> None:
-        if self.process.poll() is None:
-            self.process.terminate()
+        self.process.terminate()
         try:
-            self.process.wait(10)
-        except subprocess.TimeoutExpired:
+            eventually(lambda: self.process.code() is not None, timeout=10)
+        finally:
             self.process.kill()
-            self.process.wait()
 
     def said(self) -> str:
         """Its log."""
-        return self.log.read_text(encoding="utf-8", errors="replace")
+        return self.log.read_text(encoding="utf-8", errors="replace") if self.log.exists() else ""
 
     def _where(self) -> str:
         found = re.search(r"running on (http://127\.0\.0\.1:\d+)", self.said())
-        assert self.process.poll() is None, self.said()
+        assert self.process.code() is None, self.said()
         return found[1] if found else ""
 
     def post(self, path: str, body: bytes, headers: Headers | None = None) -> int:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-import signal
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any, Literal, Self
 
@@ -16,10 +13,12 @@ from motionq.contract.keys import Keys
 from motionq.contract.store import JobStore
 from motionq_ops.redis_server import RedisServer
 from motionq_ops.sandbox.process import SandboxProcess
+from support.shared import borrow_sandbox, give_back, nursery
 from support.waiting import eventually
 
 MEDIA = Path(__file__).parents[1] / "media"
 IMAGE, VIDEO = MEDIA / "astronaut.png", MEDIA / "bigbuckbunny.mp4"
+DANCE = MEDIA / "dance.mp4"  # 3.2 s of the same film, small: for tests that are not about media
 FAST = {  # leases as short as a loaded machine allows
     "MOTIONQ_STEP_LEASE": "3s",
     "MOTIONQ_CHECK_LEASE": "3s",
@@ -32,45 +31,29 @@ FAST = {  # leases as short as a loaded machine allows
 
 
 class Worker:
-    """One `celery -A motionq_worker.app worker`."""
+    """One `celery -A motionq_worker.app worker`, forked from a process that has done the imports."""
 
     def __init__(self, name: str, environment: dict[str, str], log: Path) -> None:
         self.name, self.log = name, log
-        with log.open("ab") as out:
-            self.process = subprocess.Popen(
-                [
-                    sys.executable,
-                    "-W",
-                    "ignore",
-                    "-m",
-                    "celery",
-                    "-A",
-                    "motionq_worker.app",
-                    "worker",
-                    "-n",
-                    f"{name}@%h",
-                ],
-                env=environment,
-                stdin=subprocess.DEVNULL,
-                stdout=out,
-                stderr=out,
-                start_new_session=True,
-            )
+        command = ["celery", "-A", "motionq_worker.app", "worker", "-n", f"{name}@%h"]
+        self._child = nursery().start(command, environment, log)
+
+    @property
+    def pid(self) -> int:
+        """Its process ID."""
+        return self._child.pid
 
     def kill(self) -> None:
-        """SIGKILL, at whatever instruction it is."""
-        self.process.kill()
-        self.process.wait()
+        """SIGKILL, at whatever instruction it is. May be repeated."""
+        self._child.kill()
 
     def stop(self) -> int:
         """SIGTERM, and its exit code."""
-        if self.process.poll() is None:
-            self.process.send_signal(signal.SIGTERM)
-        try:
-            return self.process.wait(20)
-        except subprocess.TimeoutExpired:
-            self.kill()
-            raise
+        self._child.terminate()
+        eventually(lambda: self._child.code() is not None, timeout=20)
+        code = self._child.code()
+        assert code is not None
+        return code
 
 
 class Stack:
@@ -84,19 +67,22 @@ class Stack:
         speed: float = 60.0,
         appendfsync: Literal["always", "everysec"] = "always",
         sandbox: dict[str, Any] | None = None,
+        hmac_key: str | None = None,
         **settings: str,
     ) -> None:
         self.folder = folder
         # With every write on disk at once an arming is durable at once: tests need not wait 2.1 s for each purchase.
         self.server = RedisServer(folder / "server", appendfsync=appendfsync)
-        self.vendor = SandboxProcess(speed=speed, settings={"duration": 120.0, "render": "copy", **(sandbox or {})})
+        self._switches = {"speed": speed, "duration": 120.0, "render": "copy", **(sandbox or {})}
+        self._hmac_key = hmac_key
         self.workers: list[Worker] = []
         self._wanted = workers
         self._settings = settings
 
     def __enter__(self) -> Self:
         self.server.start()
-        self.vendor.start()
+        self.vendor = SandboxProcess(hmac_key=self._hmac_key).start() if self._hmac_key else borrow_sandbox()
+        self.vendor.settings(**self._switches)
         self.environment = self._environment()
         self.redis: Redis = Redis.from_url(self.server.url, decode_responses=True)
         self.keys = Keys()
@@ -111,11 +97,10 @@ class Stack:
 
     def __exit__(self, *_: object) -> None:
         for worker in self.workers:
-            if worker.process.poll() is None:
-                worker.kill()
+            worker.kill()
         self.queue.close()
         self.redis.close()
-        self.vendor.stop()
+        self.vendor.stop() if self._hmac_key else give_back(self.vendor)
         self.server.stop()
 
     def _environment(self) -> dict[str, str]:
@@ -143,8 +128,8 @@ class Stack:
         return worker
 
     def submit(self, **options: Any) -> Job:
-        """One job with the sample media."""
-        return self.queue.submit(**{"image": IMAGE, "video": VIDEO, **options})
+        """One job."""
+        return self.queue.submit(**{"image": IMAGE, "video": DANCE, **options})
 
     def finished(self, job: Job, timeout: float = 60.0) -> Job:
         """The job when it has ended."""

@@ -120,9 +120,10 @@ def _look_at_the_time(run: Execution, s: Services, record: Record) -> str:
 def check(job_ids: Sequence[str], message_id: str, worker: str, s: Services) -> dict[str, Any]:
     """Read many tasks at once, and write what each reading means; never fails a job, but hands it to deliver."""
     batch = Batch(s, message_id, worker)
-    wanted = batch.wanted(job_ids)
-    batch.read(wanted)
-    done = batch.write_verdicts()
+    done = []
+    for looks in batch.read(batch.wanted(job_ids)):
+        done += batch.write_verdicts(looks)
+    batch.write_overdue()
     batch.write_candidates()
     return {"done": done, "looked": len(batch.looks), "still": len(batch.waiting) - len(done)}
 
@@ -135,7 +136,7 @@ def deliver(run: Execution, s: Services) -> str:
     record = begin(run, s, states.BEGIN_DELIVER)
     if "failure" in record.verdict:
         failure = Failure.model_validate(record.verdict["failure"])
-        return fail(run, s, record, Decision(move=states.BOOK_FAILURE, set={"failure": failure.model_dump_json()}))
+        return fail(run, s, record, Decision(move=states.BOOK_REFUND, set={"failure": failure.model_dump_json()}))
     result, note = moving_files(
         run,
         s,

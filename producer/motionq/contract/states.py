@@ -84,6 +84,7 @@ class Move:
     books_late: bool = False
     other_server: Mapping[State, State] | None = None
     has_task: bool | None = None  # True: only with a task ID; False: only without
+    newest: Purchase | None = None  # what the job's newest purchase must be on record, also under a claim
     frees_slot: bool = False
     ends_transfer: bool = False  # the step moves files no more; any other write of a claim prolongs its transfer
     rate_slot: str = "keep"  # keep | free (nothing was sent) | answered (comes back a window after now)
@@ -108,6 +109,8 @@ class Move:
             data["other_server"] = dict(self.other_server)
         if self.has_task is not None:
             data["has_task"] = self.has_task
+        if self.newest is not None:
+            data["newest"] = self.newest
         return data
 
 
@@ -300,6 +303,13 @@ BEGIN_DELIVER = Move(name="begin_deliver", fence=Fence.CLAIM, to=_stay(S.DELIVER
 RETRY_DELIVER = Move(name="retry_deliver", fence=Fence.CLAIM, to=_stay(S.DELIVERING), ends_transfer=True)
 DELIVERED = Move(name="delivered", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.SUCCEEDED}, ends_transfer=True)
 BOOK_FAILURE = Move(name="book_failure", fence=Fence.CLAIM_TASK, to={S.DELIVERING: S.FAILED}, ends_transfer=True)
+BOOK_REFUND = Move(  # claims are counted again after a loss of power: the books must still say what is to be booked
+    name="book_refund",
+    fence=Fence.CLAIM_TASK,
+    to={S.DELIVERING: S.FAILED},
+    newest=P.REFUNDED,
+    ends_transfer=True,
+)
 
 # -- callbacks, and people who name a task ---------------------------------------------------------------------------
 DROP_CANDIDATE = Move(  # the task that was named is another purchase's

@@ -1,6 +1,6 @@
 -- The gate: chooses who may buy, and puts each one's purchase on record (ready -> armed).
 -- ARGV[2]  JSON: {salt, in_flight, waiting, settle, upload_ttl, event, refresh_event, expire_event, expire_failure}
---          salt = 128 random bits of this call; in_flight = slots altogether; waiting = armed jobs at most (the rate);
+--          salt = 128 random bits of this call; in_flight = slots altogether; waiting = rate slots altogether;
 --          settle = ms until an arming is durable; upload_ttl = ms an upload is bought with; budget? = credits a day;
 --          probe_lease = ms that a probe may take. A gate whose pause is over lets one job through, and opens when the
 --          vendor answers it.
@@ -16,8 +16,18 @@ end
 
 if memory_above(0.85) then return {0, 'memory'} end
 
+-- Armed is only who can send as soon as its arming is durable: who still waits when the server restarts counts as sent.
+local function rate_room()
+  local taken = 0
+  for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.rate, '(' .. text(NOW + a.settle), '+inf')) do
+    if not redis.call('ZSCORE', K.state .. 'armed', member:match('^(.*):')) then taken = taken + 1 end
+  end
+  return a.waiting - taken - redis.call('ZCARD', K.state .. 'armed')
+end
+
+if redis.call('EXISTS', K.tenants) == 0 then return {0, 'idle'} end
 local free = a.in_flight - redis.call('ZCARD', K.slots)
-local room = paused and 1 or a.waiting - redis.call('ZCARD', K.state .. 'armed')
+local room = paused and 1 or rate_room()
 local identity, armed = nil, 0
 
 local function arm(job)

@@ -25,6 +25,6 @@ record_event(job, 'queued', a.event)
 -- One tenant's backlog must not hold up another's uploads: a tenant's jobs come due one after another.
 local pace = K.pace .. job.tenant
 local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))
-redis.call('SET', pace, text(due + a.pace), 'PX', text(due - NOW + 60000))
+redis.call('SET', pace, text(due + a.pace), 'PXAT', text(due + 60000))
 enter(job, 'queued', due - math.max(0, lift(a.fields.priority)))  -- high overtakes; low waits in its line, not idly
 return {'created', a.id}

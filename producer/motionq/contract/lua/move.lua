@@ -15,6 +15,7 @@ if job.last_call == a.call then return {'ok', job.state} end
 local claimed = m.fence == 'claim' or m.fence == 'claim_task'
 if claimed and (not a.claim or job.claim ~= a.claim) then return {'fenced', job.state} end
 if m.fence == 'claim_task' and (job.task_id or '') ~= (a.task or '') then return {'fenced', job.state} end
+if m.newest and (purchase(job, job.nonce) or {}).status ~= m.newest then return {'fenced', job.state} end
 
 local p, target, status = nil, m.to[job.state], nil
 if m.fence == 'nonce' or m.fence == 'task' then

@@ -58,6 +58,11 @@ class Child:
         """SIGKILL; the process is gone when this returns. May be repeated."""
         self.nursery.ask({"kill": self.pid})
 
+    def terminate(self) -> None:
+        """SIGTERM, if it runs."""
+        if self.code() is None:
+            os.kill(self.pid, signal.SIGTERM)  # its ID can't be another's yet: only `code` and `kill` wait for it
+
     def code(self) -> int | None:
         """Its exit code (below 0: the signal that ended it), or None while it runs."""
         code = self.nursery.ask({"poll": self.pid})["code"]
@@ -73,7 +78,7 @@ class Nursery:
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "motionq_ops.bench.nursery"],
+            [sys.executable, "-W", "ignore", "-m", "motionq_ops.nursery"],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
