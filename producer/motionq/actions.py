@@ -14,7 +14,7 @@ from motionq.contract.errors import ActionRefused, InvalidJob, JobNotFound
 from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import CANCEL_ARMED, CANCEL_BOUGHT, CANCEL_UNBOUGHT, RECORD_TASK, Fence, Move, State
 from motionq.contract.store import JobStore
-from motionq.purchases import open_of, told
+from motionq.purchases import may_cost, open_of, told
 
 _TRIES = 20  # a job moves on a few times in its life: this is more than it can do while somebody cancels it
 _LOOK = 0.2  # seconds between two looks for a worker's finding
@@ -40,7 +40,7 @@ def cancel_move(record: Record) -> Move | None:
 
 def may_be_paid_twice(record: Record) -> str:
     """Why a job is not bought again without consent, and what to do."""
-    known = "; ".join(told(p) for p in open_of(record))
+    known = "; ".join(told(p) for p in may_cost(record))
     return (
         f"job {record.id} may have been charged already ({known}): look for its task at https://kie.ai/logs and name it"
         f" with `motionq attach {record.id} TASK_ID`, or consent to pay twice with `motionq replay {record.id}"

@@ -26,6 +26,11 @@ def open_of(record: Record) -> tuple[PurchaseLine, ...]:
     return tuple(p for p in record.purchases if p.status is Purchase.OPEN)
 
 
+def may_cost(record: Record) -> tuple[PurchaseLine, ...]:
+    """The purchases that nobody buys beside without consent: the open ones, and those that turned out to be made."""
+    return tuple(p for p in record.purchases if p.status in (Purchase.OPEN, Purchase.STRAY))
+
+
 def told(purchase: PurchaseLine) -> str:
     """When a purchase was sent and which task it has: `sent 2031-05-01T12:00:00.000Z, no task ID`."""
     at = datetime.fromtimestamp((purchase.sent_at or purchase.armed_at) / 1000, UTC)

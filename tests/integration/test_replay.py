@@ -187,6 +187,27 @@ def test_a_written_off_purchase_is_remembered_for_sixty_days(lived: Life) -> Non
     assert lived.redis.pttl(lived.keys.job("j1")) > 59 * 86_400_000
 
 
+def test_a_stray_is_awaited_before_anything_is_bought_again(lived: Life) -> None:
+    """The vendor refused, and made a task all the same: a replay waits for that task; consent alone buys beside it."""
+    stray = lived.reach("failed, refused", "j1").nonce
+    assert lived.move("record_task", "j1", task="STRAY").outcome == "booked"
+
+    assert lived.store.replay("j1", call="c") == ["ok", "running"]
+    record = lived.store.get("j1")
+    assert (record.nonce, record.task_id, record.purchase.status) == (stray, "STRAY", Purchase.OPEN)
+    assert lived.move("paid", "j1").state == State.DELIVERING
+
+
+def test_a_stray_is_bought_beside_only_with_consent_that_names_it(lived: Life) -> None:
+    """Whoever was shown other purchases has not consented to pay beside the stray; whoever was shown it has."""
+    stray = lived.reach("failed, refused", "j1").nonce
+    assert lived.move("record_task", "j1", task="STRAY").outcome == "booked"
+
+    assert lived.store.replay("j1", call="c", consent=["another"]) == ["open", stray]
+    assert lived.store.replay("j1", call="d", consent=[stray]) == ["ok", "queued"]
+    assert [p.status for p in lived.store.get("j1").purchases] == [Purchase.WRITTEN_OFF]
+
+
 # -- delivering again -------------------------------------------------------------------------------------------------
 
 

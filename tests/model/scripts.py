@@ -230,6 +230,11 @@ def replay(rules: Rules, server: Server, j: int, *, call: str = "", consent: str
         return "ok", with_job(server, j, led(job, State.DELIVERING, nonce=paid.nonce, task=paid.task))
     if lines and not consent and lines[-1].task and rules.hold(Rule.REPLAY_BY_PURCHASES):
         return "ok", with_job(server, j, led(job, State.RUNNING))
+    strays = [line for line in job.book if line.status is Purchase.STRAY]
+    if strays and not lines and not consent and rules.hold(Rule.REPLAY_BY_PURCHASES):
+        job = booked(job, strays[-1].nonce, status=Purchase.OPEN)
+        return "ok", with_job(server, j, led(job, State.RUNNING, nonce=strays[-1].nonce, task=strays[-1].task))
+    lines = [*lines, *strays]
     unseen = [line for line in lines if line.nonce != consent]
     asked = not consent or rules.hold(Rule.CONSENT_BY_NONCE)
     if unseen and asked and rules.hold(Rule.REPLAY_BY_PURCHASES):
