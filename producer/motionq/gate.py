@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from motionq.contract.connection import reachable
+from motionq.contract.durability import BUYS_BELOW, memory_used
 from motionq.contract.job import iso
 from motionq.contract.states import State
 from motionq.contract.store import JobStore
@@ -46,22 +47,26 @@ def gate_status(store: JobStore, budget: float | None) -> GateStatus:
         pipe.zcard(store.keys.state(State.READY))
         pipe.hget(store.keys.spent, str(now // _DAY))
         in_flight, waiting, spent = pipe.execute()
+        memory = memory_used(store.redis)
     over = budget is not None and float(spent or 0) >= budget
-    return described(store.paused(), now, in_flight=in_flight, waiting=waiting, budget=budget if over else None)
+    holds = Holds(budget=budget if over else None, memory=memory if memory > BUYS_BELOW else None)
+    return described(store.paused(), now, in_flight=in_flight, waiting=waiting, holds=holds)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Holds:
+    """What holds purchases back beside the gate's record: a `budget` of credits that is used up, a full `memory`."""
+
+    budget: float | None = None
+    memory: float | None = None
 
 
 def described(
-    paused: Mapping[str, str] | None, now: int, *, in_flight: int, waiting: int, budget: float | None = None
+    paused: Mapping[str, str] | None, now: int, *, in_flight: int, waiting: int, holds: Holds = Holds()
 ) -> GateStatus:
-    """What the gate's record says at `now` (ms); `budget`: what the day's purchases have used up, if they have."""
-    if paused is None and budget is None:
-        return GateStatus(open=True, in_flight=in_flight, waiting=waiting)
+    """What the gate's record says at `now` (ms), and what else holds purchases back."""
     if paused is None:
-        words = f"the day's budget of {budget:g} credits (MOTIONQ_MAX_CREDITS_PER_DAY) is used up"
-        tomorrow = _time((now // _DAY + 1) * _DAY)
-        return GateStatus(
-            open=False, reason="budget", message=words, until=tomorrow, in_flight=in_flight, waiting=waiting
-        )
+        return _unpaused(now, holds, in_flight, waiting)
     until = int(paused["until"])
     return GateStatus(
         open=False,
@@ -73,6 +78,19 @@ def described(
         in_flight=in_flight,
         waiting=waiting,
     )
+
+
+def _unpaused(now: int, holds: Holds, in_flight: int, waiting: int) -> GateStatus:
+    if holds.budget is not None:
+        words = f"the day's budget of {holds.budget:g} credits (MOTIONQ_MAX_CREDITS_PER_DAY) is used up"
+        tomorrow = _time((now // _DAY + 1) * _DAY)
+        return GateStatus(
+            open=False, reason="budget", message=words, until=tomorrow, in_flight=in_flight, waiting=waiting
+        )
+    if holds.memory is not None:
+        words = f"Redis has used {holds.memory:.0%} of its maxmemory: nothing is bought above {BUYS_BELOW:.0%}"
+        return GateStatus(open=False, reason="memory", message=words, in_flight=in_flight, waiting=waiting)
+    return GateStatus(open=True, in_flight=in_flight, waiting=waiting)
 
 
 def _time(milliseconds: int) -> datetime:

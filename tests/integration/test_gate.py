@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -13,6 +14,7 @@ import pytest
 from motionq.contract.durability import EVERYSEC
 from motionq.contract.job import Failure
 from motionq.contract.states import ADMIT, EXPIRE, REFRESH, SEND, Purchase, State
+from motionq.gate import gate_status
 from motionq_ops.redis_server import RedisServer
 from motionq_worker.gate import close_for_restart
 from support.life import Life, life
@@ -171,14 +173,18 @@ def test_a_second_purchase_needs_the_first_one_closed(lived: Life, name: str) ->
 
 
 def test_a_server_short_of_memory_buys_nothing_new(own: Life) -> None:
-    """Above 85 % of maxmemory nothing is admitted; below it goes on."""
+    """Above 85 % of maxmemory nothing is admitted, and the gate says why; below it goes on."""
     ready(own, new("j1"))
     used = int(own.redis.info("memory")["used_memory"])
 
     own.redis.config_set("maxmemory", int(used / 0.95))
     assert own.gate.admit("w") == 0
+    status = gate_status(own.store, None)
+    assert (status.open, status.reason) == (False, "memory")
+    assert re.fullmatch(r"Redis has used \d\d+% of its maxmemory: nothing is bought above 85%", status.message or "")
     own.redis.config_set("maxmemory", used * 2)
     assert own.gate.admit("w") == 1
+    assert gate_status(own.store, None).open
 
 
 # -- send ---------------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ from motionq.actions import attach_to, cancel_move, is_attached, may_be_paid_twi
 from motionq.contract.errors import ActionRefused
 from motionq.contract.record import Record
 from motionq.contract.states import CANCEL_ARMED, CANCEL_BOUGHT, CANCEL_UNBOUGHT, Move, Purchase, State
-from motionq.gate import GateStatus, described
+from motionq.gate import GateStatus, Holds, described
 from motionq.purchases import counted, told
 from motionq.tables import gate_lines
 from support.records import NONCE, NOW, line, record
@@ -133,7 +133,7 @@ def test_the_gate_as_people_see_it() -> None:
     for until, half_open in ((NOW + 1, False), (NOW, True), (NOW - 5, True)):
         gate = described({**paused, "until": str(until)}, NOW, in_flight=1, waiting=2)
         assert gate == dataclasses.replace(closed, until=_at(until), half_open=half_open)
-    budget = described(None, NOW, in_flight=1, waiting=2, budget=500.0)
+    budget = described(None, NOW, in_flight=1, waiting=2, holds=Holds(budget=500.0))
     assert (budget.open, budget.reason, budget.until) == (False, "budget", datetime(2027, 1, 16, tzinfo=UTC))
 
 

@@ -14,7 +14,7 @@ from motionq_ops import cli
 def test_help_lists_what_is_built() -> None:
     """The verbs that run motionq, then the job verbs: no verb that does not work yet."""
     verbs = list(typer.main.get_command(cli.app).commands)  # type: ignore[attr-defined]
-    running = ["demo", "up", "sandbox", "bench", "credits"]
+    running = ["demo", "up", "sandbox", "bench", "credits", "exporter", "doctor"]
     assert verbs == [*running, "submit", "status", "wait", "list", "cancel", "replay", "attach", "gate"]
 
 
@@ -24,7 +24,7 @@ def test_the_version_is_that_of_the_distribution(capsys: pytest.CaptureFixture[s
     assert capsys.readouterr().out == f"motionq {version('motionq')}\n"
 
 
-@pytest.mark.parametrize("verb", ["demo", "up", "sandbox", "credits"])
+@pytest.mark.parametrize("verb", ["demo", "up", "sandbox", "credits", "exporter", "doctor"])
 def test_a_missing_extra_is_named_in_one_line(
     verb: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

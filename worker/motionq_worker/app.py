@@ -12,10 +12,18 @@ import threading
 from typing import Any
 
 from celery import Celery
-from celery.signals import celeryd_after_setup, celeryd_init, setup_logging, worker_shutdown
+from celery.signals import (
+    celeryd_after_setup,
+    celeryd_init,
+    setup_logging,
+    task_postrun,
+    task_prerun,
+    worker_ready,
+    worker_shutdown,
+)
 from kombu.entity import Queue
 
-from motionq.broker import broker_options, broker_url
+from motionq.broker import broker_options, broker_tls, broker_url
 from motionq.contract.errors import InvalidSettings, MotionQueueError, QueueUnavailable
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings, load
@@ -40,6 +48,8 @@ class MotionqCelery(Celery):
     """Celery with what motionq's steps need, made on first use in each process."""
 
     motionq_clock: Any = None
+    motionq_worker: str | None = None
+    motionq_looked = False
 
     def motionq_setup(self, settings: Settings) -> None:
         """Remembers the settings; connects nothing."""
@@ -70,6 +80,7 @@ def make_app(settings: Settings) -> MotionqCelery:
     keys = made.motionq_keys
     made.conf.update(
         broker_url=broker_url(settings.server()),
+        broker_use_ssl=broker_tls(settings.server()),
         broker_transport_options=broker_options(settings),
         broker_connection_retry_on_startup=True,
         broker_connection_max_retries=None,
@@ -101,7 +112,8 @@ def make_app(settings: Settings) -> MotionqCelery:
 def _from_environment() -> MotionqCelery:
     settings = load(dotenv=True)
     _name_all_that_is_missing(settings)
-    flower_config.prepare(sys.argv, os.environ, settings.data_dir)
+    if flower_config.prepare(sys.argv, os.environ, settings.data_dir):
+        observability.configure(settings)
     return make_app(settings)
 
 
@@ -116,9 +128,25 @@ def _name_all_that_is_missing(settings: Settings) -> None:
 app = _or_one_line(_from_environment)
 
 
+@celeryd_init.connect
+def _name_the_worker(sender: str | None = None, instance: Any = None, **_: Any) -> None:
+    app.motionq_worker = sender
+    instance.quiet = instance.quiet or observability.as_json(app.motionq_settings)  # Celery's banner is no JSON
+
+
 @setup_logging.connect
 def _logging(**_: Any) -> None:
-    observability.configure(app.motionq_settings)
+    observability.configure(app.motionq_settings, worker=app.motionq_worker)
+
+
+@task_prerun.connect
+def _say_which_step(sender: Any = None, task_id: str = "", **_: Any) -> None:
+    observability.begin_step(sender.name, task_id)
+
+
+@task_postrun.connect
+def _say_no_step(**_: Any) -> None:
+    observability.end_step()
 
 
 @celeryd_init.connect
@@ -134,7 +162,14 @@ def _refuse_other_pools(instance: Any = None, **_: Any) -> None:
         print("motionq: only the threads pool is supported: leave out --pool", file=sys.stderr)
         raise SystemExit(2)
     tempfile.tempdir = str(scratch.make())
-    startup.look_at_the_server(app.motionq_services().store)
+    _look_at_the_server()
+
+
+@worker_ready.connect
+def _look_at_the_server(**_: Any) -> None:
+    """Until it has answered once: a server that is away when the worker starts is refused when it is back."""
+    if not app.motionq_looked:
+        app.motionq_looked = _or_one_line(lambda: startup.look_at_the_server(app.motionq_services().store))
 
 
 @worker_shutdown.connect

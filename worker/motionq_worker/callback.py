@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import re
 import sys
 from collections.abc import Sequence
 from functools import partial
@@ -14,28 +13,17 @@ from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings, load
 from motionq.contract.store import ORPHANS_KEPT, JobStore
 from motionq.wakeup import Wakeup
+from motionq_worker import observability
+from motionq_worker.metering import Courier, Meter, Reports
+from motionq_worker.probe import proofs
 from motionq_worker.receiver import STORE_SECONDS, Named, Receiver
 from motionq_worker.waker import Waker
 
-_CAPABILITY = re.compile(r"[0-9a-fA-F]{20,}")
-_QUERY = re.compile(r"\?.*")
 
-
-class _WithoutNonces(logging.Filter):
-    """Uvicorn's access lines hold the path, and the path's last part is a capability, however the path was spoilt."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(_shown(value) if isinstance(value, str) else value for value in record.args)
-        return True
-
-
-def _shown(text: str) -> str:
-    return _CAPABILITY.sub("…", _QUERY.sub("?…", text))
-
-
-def _keep_nonces_out_of_logs() -> None:
-    logging.getLogger("uvicorn.access").addFilter(_WithoutNonces())
+def _set_up_logs(settings: Settings) -> None:
+    """Uvicorn's access lines hold the path, whose last part is a capability: they go through our filter."""
+    observability.configure(settings)
+    observability.take_over("uvicorn", "uvicorn.access", "uvicorn.error")
     logging.getLogger("uvicorn.asgi").disabled = True  # `--log-level trace` would print whole requests
 
 
@@ -55,12 +43,28 @@ def _receiver(settings: Settings) -> Receiver:
     redis = connect(settings.model_copy(update=patience))
     store = JobStore(redis, Keys(settings.namespace), job_ttl=settings.job_ttl)
     wakeup = Wakeup(settings, redis)
+    meter = Meter()
+    courier = Courier(Reports(meter, store))
 
     def end() -> None:
         wakeup.close()
+        courier.close()
         redis.close()
 
-    return Receiver(partial(_name_tasks, store), _key(settings), Waker(wakeup.send, end))
+    return Receiver(
+        partial(_name_tasks, store),
+        _key(settings),
+        Waker(wakeup.send, end),
+        partial(proofs, store),
+        partial(_count, meter, courier),
+    )
+
+
+def _count(meter: Meter, courier: Courier, outcome: str) -> None:
+    meter.add("callback", outcome)
+    if not outcome.startswith("refused"):
+        meter.see("callback", 1)
+    courier.soon()
 
 
 def _name_tasks(store: JobStore, named: Sequence[Named]) -> list[str]:
@@ -78,9 +82,10 @@ def _name_tasks(store: JobStore, named: Sequence[Named]) -> list[str]:
 
 
 def _build() -> Receiver:
-    _keep_nonces_out_of_logs()
     try:
-        return _receiver(load(dotenv=True))
+        settings = load(dotenv=True)
+        _set_up_logs(settings)
+        return _receiver(settings)
     except MotionQueueError as error:
         print(f"motionq: {error}", file=sys.stderr)
         raise SystemExit(2) from None

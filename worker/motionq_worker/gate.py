@@ -7,7 +7,7 @@ import time
 from dataclasses import dataclass
 
 from motionq.contract import states
-from motionq.contract.durability import replicas_have_it, settles_after
+from motionq.contract.durability import BUYS_BELOW, replicas_have_it, settles_after
 from motionq.contract.errors import QueueUnavailable
 from motionq.contract.models import MODELS
 from motionq.contract.record import Record
@@ -50,6 +50,7 @@ class Gate:
             "settle": int(self.settle_seconds() * 1000),
             "upload_ttl": int(self._settings.upload_ttl * 1000),
             "budget": self._settings.max_credits_per_day,
+            "memory": BUYS_BELOW,
             "probe_lease": int(submit_lease(self._settings) * 1000) + _PROBE_MARGIN,
             "event": {"step": "gate", "worker": worker},
             "refresh_event": {"step": "gate", "note": "its uploads are too old: uploading again"},

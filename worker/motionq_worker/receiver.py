@@ -1,7 +1,7 @@
 """The callback receiver: a tiny public ASGI app with one route, `POST /callbacks/kie/<job>/<nonce>`.
 
 A callback proves nothing: kie.ai's signature does not cover the body. So the receiver stores which task a purchase may
-have, wakes a worker, and the result is read from the vendor itself.
+have, wakes a worker, and the result is read from the vendor itself. Beside it lies the probe of `motionq doctor`.
 
 What the server in front of an app may not do for it is done here: the size of a body, the time it may take, and how
 many calls may be under way. How long the *head* of a request may take is not an app's to limit (docs/callbacks.md).
@@ -31,6 +31,7 @@ BODY_SECONDS = 10.0  # for the whole body
 STORE_SECONDS = 10.0  # for the record; the vendor waits 15 s for an answer (documented for its other APIs)
 MOST = 1000  # calls under way at once
 _PATH = re.compile(rb"/callbacks/kie/([0-9a-z]{26})/([0-9a-f]{40})")
+_PROBE = re.compile(rb"/callbacks/kie/probe/([0-9a-f]{40})")  # beside the callbacks, so that a proxy leads it here too
 _CONTENT_LENGTH = re.compile(rb"[0-9]{1,18}")
 
 Headers = list[tuple[bytes, bytes]]
@@ -69,12 +70,23 @@ class Receiver:
     `name_tasks` stores what several calls say and may block (it is called in a thread); it answers for each of them
     stored | known | orphan, or an empty word where it could not be stored, and may raise QueueUnavailable. With `key`,
     the webhook's HMAC key, calls must be signed. `waker` is told when somebody should look, and ends with the app.
+    `prove` answers `motionq doctor`'s probes (probe.py): a word for each token, empty for one that nobody wrote.
+    `count` hears what became of each call, stored | known | orphan | refused_<status>, and must not block.
     """
 
-    def __init__(self, name_tasks: Callable[[Sequence[Named]], Sequence[str]], key: bytes | None, waker: Waker) -> None:
+    def __init__(
+        self,
+        name_tasks: Callable[[Sequence[Named]], Sequence[str]],
+        key: bytes | None,
+        waker: Waker,
+        prove: Callable[[Sequence[str]], Sequence[str]] = lambda tokens: [""] * len(tokens),
+        count: Callable[[str], None] = lambda outcome: None,
+    ) -> None:
         self._name_task = Together(name_tasks)
+        self._prove = Together(prove)
         self._key = key
         self._waker = waker
+        self._count = count
         self._under_way = 0
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -91,6 +103,7 @@ class Receiver:
         try:
             await _reply(send, 200, await self._answer(scope, receive))
         except Refused as refused:
+            self._count(f"refused_{refused.status}")
             await _reply(send, refused.status, str(refused), refused.allow)
         except Gone:
             pass
@@ -103,6 +116,8 @@ class Receiver:
         if path == b"/healthz":
             _only(scope, "GET", "HEAD")
             return "ok"
+        if probe := _PROBE.fullmatch(path):
+            return await self._proof(scope, probe[1].decode())
         place = _PATH.fullmatch(path)
         if not place:
             raise Refused(404, "not found")
@@ -112,6 +127,20 @@ class Receiver:
         task_id = self._named(scope["headers"], await _body(scope["headers"], receive))
         await self._store(Named(place[1].decode(), place[2].decode(), task_id))
         return "success"
+
+    async def _proof(self, scope: Scope, token: str) -> str:
+        """That this receiver reads the server on which the token's secret lies. Raises Refused."""
+        _only(scope, "POST")
+        if self._under_way > MOST:
+            raise Refused(503, "busy")
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                proof = await self._prove(token)
+        except (QueueUnavailable, TimeoutError):
+            raise Refused(503, "try again") from None
+        if not proof:
+            raise Refused(404, "not found")
+        return proof
 
     def _named(self, headers: Headers, body: bytes) -> str:
         """The task of which the call speaks, by the vendor's word where calls are signed. Raises Refused."""
@@ -137,6 +166,7 @@ class Receiver:
             raise Refused(503, "try again") from None
         if not outcome:
             raise Refused(503, "try again")
+        self._count(outcome)
         if outcome == "stored":
             self._waker.wake()
 

@@ -1,26 +1,55 @@
-"""What a worker says about the queue's server when it starts."""
+"""What a worker says about the queue's server when it starts: one that throws records away is refused."""
 
 from __future__ import annotations
 
 import logging
 
 from motionq.contract.connection import reachable
-from motionq.contract.errors import QueueUnavailable
+from motionq.contract.durability import NOEVICTION, Keeping, keeping, says_when_it_syncs
+from motionq.contract.errors import InvalidSettings, QueueUnavailable
 from motionq.contract.store import JobStore
 
 _log = logging.getLogger(__name__)
 
+_EVICTS = (
+    "the queue's server throws records away when its memory is full (maxmemory-policy is {policy}), and with them what "
+    "was bought: set `maxmemory-policy noeviction`"
+)
+_FORGETS = (
+    "the queue's server keeps no append-only file: after a restart it may not know what was bought, and buy it again; "
+    "set `appendonly yes`"
+)
+_SYNCS = (
+    "the queue's server does not say when it writes to its disk (CONFIG GET is not permitted): it counts as "
+    "`appendfsync everysec`, so that each purchase waits 2.1 s"
+)
+_SILENT = "the queue's server does not say what its {name} is: it must be `{wanted}`"
 
-def look_at_the_server(store: JobStore) -> None:
-    """One line for a server that is away (Celery goes on trying), or that forgets."""
+
+def look_at_the_server(store: JobStore) -> bool:
+    """Warns of a server that forgets, or does not say whether it does.
+
+    False when it is away (Celery goes on trying): then look again. Raises InvalidSettings for one that evicts.
+    """
     try:
         with reachable():
-            append_only = int(store.redis.info("persistence").get("aof_enabled", 0))
+            found = keeping(store.redis)
+            unsaid = bool(found.append_only) and not says_when_it_syncs(store.redis)
     except QueueUnavailable as error:
         _log.error("%s; trying until it answers", error)
-        return
-    if not append_only:
-        _log.warning(
-            "the queue's server keeps no append-only file: after a restart it may not know what was bought, and buy it "
-            "again; set `appendonly yes`"
-        )
+        return False
+    if unsaid:
+        _log.info(_SYNCS)
+    for sentence in judged(found):
+        _log.warning("%s", sentence)
+    return True
+
+
+def judged(found: Keeping) -> list[str]:
+    """A sentence for each thing to warn of. Raises InvalidSettings for a server that no worker may use."""
+    if found.policy not in (None, NOEVICTION):
+        raise InvalidSettings(_EVICTS.format(policy=found.policy))
+    said = [_SILENT.format(name="maxmemory-policy", wanted=NOEVICTION)] if found.policy is None else []
+    if found.append_only is None:
+        said.append(_SILENT.format(name="appendonly", wanted="yes"))
+    return [*said, _FORGETS] if found.append_only is False else said

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from dataclasses import dataclass
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -14,6 +15,57 @@ from motionq.contract.keys import Keys
 EVERYSEC = 2.1
 _KERNEL = 35.0  # with appendfsync no the kernel writes when it likes: 30 s on Linux
 _PATIENCE = 1000  # ms for which replicas are waited for
+
+NOEVICTION = "noeviction"
+BUYS_BELOW = 0.85  # share of maxmemory above which nothing new is bought: what is under way needs the rest
+
+
+@dataclass(frozen=True)
+class Keeping:
+    """What the server does with what it is given.
+
+    `append_only`: it keeps an append-only file; `policy`: its maxmemory-policy. None: it does not say.
+    """
+
+    append_only: bool | None
+    policy: str | None
+
+
+def keeping(redis: Redis) -> Keeping:
+    """Asks INFO first: hosted servers forbid CONFIG, and some of them parts of INFO."""
+    append_only = _said(redis, "persistence", "aof_enabled")
+    policy = _said(redis, "memory", "maxmemory_policy") or _configured(redis, "maxmemory-policy")
+    return Keeping(append_only=None if append_only is None else append_only == "1", policy=policy)
+
+
+def _said(redis: Redis, section: str, name: str) -> str | None:
+    try:
+        found = redis.info(section).get(name)
+    except ResponseError:
+        return None
+    return None if found is None else str(found)
+
+
+def _configured(redis: Redis, name: str) -> str | None:
+    try:
+        return str(redis.config_get(name)[name])
+    except (ResponseError, KeyError):
+        return None
+
+
+def says_when_it_syncs(redis: Redis) -> bool:
+    """Whether the server lets us ask for `appendfsync`; else `settles_after` takes the slower one."""
+    return _configured(redis, "appendfsync") is not None
+
+
+def memory_used(redis: Redis) -> float:
+    """The share of `maxmemory` that is taken; 0 without a limit, or where the server does not say."""
+    try:
+        memory = redis.info("memory")
+    except ResponseError:
+        return 0.0
+    limit = int(memory.get("maxmemory", 0))
+    return int(memory["used_memory"]) / limit if limit else 0.0
 
 
 def settles_after(redis: Redis) -> float:

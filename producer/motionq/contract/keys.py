@@ -94,6 +94,11 @@ class Keys:
         return self._name("unclear")
 
     @property
+    def reads(self) -> str:
+        """Sorted set: the status reads of the last moments (`<how many> at <when>`); score = when, in ms."""
+        return self._name("reads")
+
+    @property
     def beat(self) -> str:
         """String: the server's clock at the last tick, in ms; goes backwards when a backup is restored."""
         return self._name("beat")
@@ -144,10 +149,29 @@ class Keys:
         """String: the worker that ticked last; lives as long as a tick, so that workers take turns."""
         return self._name("tick")
 
+    def probe(self, token: str) -> str:
+        """String: a secret of `motionq doctor`, by which it knows a receiver on this server; lives a minute."""
+        return self._name("probe", token)
+
     @property
     def durations(self) -> str:
-        """Hash: `model mode` → count and mean of the vendor's generation time in seconds (JSON array)."""
+        """Hash: `model mode length` → how long the vendor takes for such jobs (contract/durations.py)."""
         return self._name("durations")
+
+    @property
+    def metrics(self) -> str:
+        """Hash: what processes have counted (metering.py of the worker): words separated by blanks → how many."""
+        return self._name("metrics")
+
+    @property
+    def staging(self) -> str:
+        """String: the name under which this queue is written down in its staging storage."""
+        return self._name("staging")
+
+    @property
+    def sweep(self) -> str:
+        """String: the worker that sweeps the staging storage; lives an hour, so that it is swept once an hour."""
+        return self._name("sweep")
 
     def queue_name(self, step: str) -> str:
         """Name of a Celery queue."""
@@ -166,7 +190,7 @@ class Keys:
         """The names as the scripts use them: whole keys, and prefixes to which an ID is added."""
         whole = (
             *("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick"),
-            *("candidates", "orphans", "spent", "unclear", "beat"),
+            *("candidates", "orphans", "spent", "unclear", "beat", "durations", "reads"),
         )
         return {
             "job": self.job(""),

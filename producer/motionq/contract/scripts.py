@@ -25,6 +25,12 @@ NAMES = (
     "candidates",
     "replay",
     "follow",
+    "learn",
+    "mend",
+    "mend_slots",
+    "checks",
+    "waiting",
+    "still",
 )
 EVENTS_KEPT = 50
 OPEN_PURCHASE_TTL = 60 * 86400.0  # seconds; a record with an open or written-off purchase lives at least this long

@@ -2,8 +2,8 @@
 -- ARGV[2]  JSON: {salt, in_flight, waiting, settle, upload_ttl, event, refresh_event, expire_event, expire_failure}
 --          salt = 128 random bits of this call; in_flight = slots altogether; waiting = rate slots altogether;
 --          settle = ms until an arming is durable; upload_ttl = ms an upload is bought with; budget? = credits a day;
---          probe_lease = ms that a probe may take. A gate whose pause is over lets one job through, and opens when the
---          vendor answers it.
+--          memory = share of maxmemory above which nothing is bought; probe_lease = ms that a probe may take. A gate
+--          whose pause is over lets one job through, and opens when the vendor answers it.
 -- Returns  {how many were armed, why not more: 'open' | 'full' | 'busy' | 'idle' | 'memory' | a pause's reason}
 local a = cjson.decode(ARGV[2])
 local paused, ends, probe_ends = unpack(redis.call('HMGET', K.gate, 'reason', 'until', 'probe_until'))
@@ -14,7 +14,7 @@ if a.budget then
   if spent >= a.budget then return {0, 'budget'} end
 end
 
-if memory_above(0.85) then return {0, 'memory'} end
+if memory_above(a.memory) then return {0, 'memory'} end
 
 -- Armed is only who can send as soon as its arming is durable: who still waits when the server restarts counts as sent.
 local function rate_room()

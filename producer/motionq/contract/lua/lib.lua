@@ -138,12 +138,18 @@ local function record_event(job, state, event)
   redis.call('LTRIM', K.events .. job.id, -C.events, -1)
 end
 
+-- What only matters while a purchase is armed or sent: it would make up a tenth of a waiting job's memory.
+local BRIEF = {armed_under = 'armed', durable_at = 'armed', sender = 'submitting', sent_until = 'submitting'}
+
 -- Moves the job to `state` (which may be the one it is in), with its alarm, and saves it.
 local function move(job, state, alarm, event)
   local from = job.state
   leave(job)
   if from ~= state then set(job, 'since', NOW) end
   set(job, 'state', state)
+  for field, during in pairs(BRIEF) do
+    if state ~= during and job[field] then unset(job, field) end
+  end
   keep_book(job)
   save(job)
   if event then record_event(job, state, event) end

@@ -1,0 +1,22 @@
+-- Takes a lesson about the vendor's speed into the sketch of one kind of job, as `Sketch.learn` in durations.py says.
+-- ARGV[2]  JSON: {kind, reached, ended, memory, kinds}   reached, ended = {bin: count}; memory = the most that a bin
+--          weighs; kinds = how many sketches there may be
+-- Returns  1, or 0 where there are too many kinds already
+local a = cjson.decode(ARGV[2])
+local text = redis.call('HGET', K.durations, a.kind)
+if not text and redis.call('HLEN', K.durations) >= a.kinds then return 0 end
+local reached, ended, bins = {}, {}, {}
+for bin, n, k in (text or ''):gmatch('(%d+):([%d.e+-]+):([%d.e+-]+)') do
+  reached[bin], ended[bin] = tonumber(n), tonumber(k)
+end
+for bin, n in pairs(a.reached) do reached[bin] = (reached[bin] or 0) + n end
+for bin, k in pairs(a.ended) do ended[bin] = (ended[bin] or 0) + k end
+for bin, n in pairs(reached) do
+  local keep = math.min(1, a.memory / n)
+  reached[bin], ended[bin] = n * keep, (ended[bin] or 0) * keep
+  bins[#bins + 1] = bin
+end
+table.sort(bins, function(x, y) return tonumber(x) < tonumber(y) end)
+for i, bin in ipairs(bins) do bins[i] = string.format('%s:%.4g:%.4g', bin, reached[bin], ended[bin]) end
+redis.call('HSET', K.durations, a.kind, table.concat(bins, ' '))
+return 1
