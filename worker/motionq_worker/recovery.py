@@ -6,7 +6,9 @@ import logging
 
 from motionq.contract import states
 from motionq.contract.durability import replicas_have_it, server_identity
+from motionq.contract.record import Record
 from motionq.contract.store import reachable
+from motionq_worker.gate import estimate
 from motionq_worker.journal import Entry
 from motionq_worker.schedule import next_look
 from motionq_worker.services import Services
@@ -22,9 +24,10 @@ def replay_journal(s: Services) -> None:
     with reachable():
         server = server_identity(s.store.redis)
     for entry in entries:
-        if not _on_record(s, entry):
+        job = next(iter(s.store.get_many([entry.job_id])), None)
+        if not _on_record(job, entry):
             s.journal.lacks(entry)
-            _record(s, entry)
+            _record(s, entry, job)
         elif s.journal.held(entry, server, settled_after=s.gate.settle_seconds()):
             with reachable():
                 durable = replicas_have_it(s.store.redis, s.store.keys)
@@ -32,12 +35,12 @@ def replay_journal(s: Services) -> None:
                 s.journal.erase(entry)
 
 
-def _on_record(s: Services, entry: Entry) -> bool:
-    found = s.store.get_many([entry.job_id])
-    return any(p.nonce == entry.nonce and p.task_id == entry.task_id for record in found for p in record.purchases)
+def _on_record(job: Record | None, entry: Entry) -> bool:
+    return job is not None and any(p.nonce == entry.nonce and p.task_id == entry.task_id for p in job.purchases)
 
 
-def _record(s: Services, entry: Entry) -> None:
+def _record(s: Services, entry: Entry, job: Record | None) -> None:
+    cost = estimate(job) if job else 0.0
     event = {"step": "recovery", "note": f"task {entry.task_id}, from the journal of a worker"}
     outcome = s.store.move(
         states.RECORD_TASK,
@@ -46,6 +49,8 @@ def _record(s: Services, entry: Entry) -> None:
         task=entry.task_id,
         set={"running_since": s.store.now()},
         unset=["failure"],
+        purchase={"estimate": cost},
+        spent=cost,
         alarm_in=int(next_look(0) * 1000),
         event=event,
     )
