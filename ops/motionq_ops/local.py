@@ -8,12 +8,14 @@ import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from pathlib import Path
 from typing import Any, NoReturn
 
 from celery.utils.nodenames import gethostname
 from redis import Redis
 from redis.exceptions import RedisError
 
+from motionq.contract.connection import client_of
 from motionq.contract.errors import InvalidSettings
 from motionq.contract.keys import Keys
 from motionq.contract.store import JobStore
@@ -23,6 +25,7 @@ from motionq_ops.processes import Child
 from motionq_ops.queue_server import QueueServer
 from motionq_ops.redis_server import ServerBinaryMissing, ServerError
 from motionq_ops.supervisor import CannotStart, Supervisor
+from motionq_worker import flower_config
 from motionq_worker.gate import close_for_restart
 
 _LOOK = 0.1  # seconds between two looks at the children
@@ -54,14 +57,17 @@ class Stack:
     @property
     def flower_url(self) -> str | None:
         """Where Flower's pages are."""
-        return f"http://{LOOPBACK}:{self.plan.flower_port}" if self.plan.flower_port else None
+        if not self.plan.flower_port:
+            return None
+        path = flower_config.prefix(self.plan.environment, self.plan.folder or Path())
+        return f"http://{LOOPBACK}:{self.plan.flower_port}{path}"
 
     # -- start ----------------------------------------------------------------------------------------------------
     def start(self) -> None:
         """Start everything; the children come up side by side. Raises ServerError, CannotStart, QueueUnavailable."""
         self._prepare_folders()
         self._start_server()
-        self._redis = Redis.from_url(self.redis_url, decode_responses=True, socket_timeout=_QUESTION)
+        self._redis = client_of(self.redis_url, socket_timeout=_QUESTION)
         self._since = self._store().now()
         if self.plan.sandbox_speed is not None:
             amnesia.mark(self._store())

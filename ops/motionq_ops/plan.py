@@ -116,13 +116,9 @@ def receiver_command(plan: Plan, redis_url: str) -> Command:
 
 
 def flower_command(plan: Plan, redis_url: str) -> Command:
-    """Flower on the loopback interface, with its API readable there without a login (and nothing writable).
-
-    It needs no key of the vendor, so it gets none.
-    """
+    """Flower on the loopback interface. It needs no key of the vendor, so it gets none."""
     argv = (*_celery(), "flower", f"--address={LOOPBACK}", f"--port={plan.flower_port}")
-    environment = flower_config.options(plan.data_dir) | {"FLOWER_UNAUTHENTICATED_API": "true"}
-    environment |= _app_environment(plan, redis_url)  # what the operator has set wins
+    environment = flower_config.options(plan.data_dir) | _app_environment(plan, redis_url)  # what is set by others wins
     return _command(plan, "flower", argv, environment)
 
 

@@ -5,15 +5,16 @@ from __future__ import annotations
 import fcntl
 import json
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 from motionq.contract.errors import MotionQueueError
-from motionq.contract.settings import STACK_FILE
+from motionq.contract.local_stack import LOCK_FILE, STACK_FILE
 
-_LOCK_FILE = "up.lock"
+_TRIES, _PAUSE = 5, 0.1  # a command that looks whether we run holds the lock for an instant
 
 
 class AlreadyRunning(MotionQueueError):
@@ -27,12 +28,21 @@ def sole_owner(data_dir: Path) -> Iterator[None]:
     The kernel drops the lock with the process that holds it, so a stale stack.json is no obstacle.
     """
     data_dir.mkdir(parents=True, exist_ok=True, mode=0o700)
-    with (data_dir / _LOCK_FILE).open("ab") as lock:
-        try:
-            fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunning(_by_whom(data_dir)) from None
+    with (data_dir / LOCK_FILE).open("ab") as lock:
+        if not any(_locked(lock, wait=_PAUSE if left else 0.0) for left in reversed(range(_TRIES))):
+            raise AlreadyRunning(_by_whom(data_dir))
+        remove(data_dir)  # what a killed one left behind
         yield
+
+
+def _locked(lock: IO[bytes], *, wait: float) -> bool:
+    """Whether the lock is ours now; `wait`: seconds until the next try."""
+    try:
+        fcntl.flock(lock.fileno(), fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        time.sleep(wait)
+        return False
+    return True
 
 
 def _by_whom(data_dir: Path) -> str:

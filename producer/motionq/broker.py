@@ -10,18 +10,27 @@ from urllib.parse import parse_qs, urlsplit
 
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings
+from motionq.contract.tls import tls_options, without_tls_options
 
 START_TASK = "motionq.start"
 
 
 def broker_url(redis_url: str) -> str:
-    """The same server in Celery's words: `unix:///path?db=0` becomes `redis+socket:///path?virtual_host=0`."""
+    """The same server in Celery's words: `unix:///path?db=0` becomes `redis+socket:///path?virtual_host=0`.
+
+    TLS is left out of it: that is `broker_tls`.
+    """
     parts = urlsplit(redis_url)
     if parts.scheme != "unix":
-        return redis_url
+        return without_tls_options(redis_url)
     database = parse_qs(parts.query).get("db", ["0"])[0]
     credentials = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     return f"redis+socket://{credentials}{parts.path}?virtual_host={database}"
+
+
+def broker_tls(redis_url: str) -> dict[str, Any] | None:
+    """`broker_use_ssl`: kombu would not check the server's certificate without it, and Flower reads nothing else."""
+    return tls_options(redis_url)
 
 
 def broker_options(settings: Settings) -> dict[str, Any]:
@@ -29,9 +38,9 @@ def broker_options(settings: Settings) -> dict[str, Any]:
     return {
         "global_keyprefix": Keys(settings.namespace).kombu_prefix,
         "max_connections": settings.concurrency + 50,
-        "visibility_timeout": 900,
-        "unacked_restore_interval": 5,
-        "unacked_restore_throttle": 1,
+        # kombu would keep each message that a worker holds a second time, for the case that the worker dies: a sixth of
+        # a worker's processor time, for what the alarms do anyway.
+        "ack_emulation": False,
         "socket_keepalive": True,
         "socket_timeout": 30,
         "socket_connect_timeout": settings.connect_timeout,

@@ -1,28 +1,23 @@
-"""The job verbs of the command line: submit, status, wait, list; those that act on jobs are in `cli_acting`."""
+"""The job verbs of the command line: submit, status, wait, list; those that act on jobs are in `cli_acting`.
+
+Here they are declared; what they do is in `motionq.verbs`, which is imported when a verb is called.
+"""
 
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from motionq import batch, cli_acting, words
-from motionq.cli_parts import BASIC, CODES, Jobs, Json, code, each, opened_queue, read, show
-from motionq.client import MotionQueue
-from motionq.contract.errors import InvalidJob, WaitTimeout
-from motionq.contract.job import PRIORITIES, Job
+from motionq import cli_acting
+from motionq.cli_parts import BASIC, CODES, Jobs, Json, call
 from motionq.contract.models import MODELS
-from motionq.contract.states import UNFINISHED, State
-from motionq.live import follow
-from motionq.output import Code, WrongUsage, note, report, run, say, say_json, worst
-from motionq.precheck import check_lines
-from motionq.request import Request
-from motionq.tables import detail, ended_line, list_of, result_place, span
+from motionq.contract.states import State
+from motionq.helping import Program
+from motionq.output import run
 
-app = typer.Typer(
+app = Program(
     help="Paid AI-video jobs that are never bought twice and never lost.",
     no_args_is_help=True,
     add_completion=False,
@@ -31,9 +26,11 @@ app = typer.Typer(
 
 SUBMIT_EPILOG = f"""Examples:
   motionq submit --image hero.png --video dance.mp4 --key order-17
-  motionq submit --image hero.png --video dance.mp4 --key order-18 --mode 1080p --wait
-  motionq submit --batch jobs.jsonl      lines like {{"image": "hero.png", "video": "dance.mp4", "key": "order-19"}}
+  motionq submit --image hero.png --video dance.mp4 --mode 1080p --wait
+  motionq submit --batch jobs.jsonl
   make-jobs | motionq submit --batch - --json
+
+A line of a batch: {{"image": "a.png", "video": "b.mp4", "key": "order-19"}}
 
 Prints the job's ID; with --wait the video's place, when it is there.
 
@@ -56,7 +53,9 @@ A time-out or Ctrl+C ends the waiting only; the jobs go on.
 LIST_EPILOG = f"""Examples:
   motionq list --state running --state submit_unknown
   motionq list --label order=17 --since 2h
-  motionq list --task 4d6f0d2b0c1e --json
+  motionq list --task 4d6f0d2b0c1e4a3f8b7a6c5d4e3f2a1b --json
+
+AGE: since the job was submitted. TOOK: from then to its end. LEFT: how long it will probably take still.
 
 States: {", ".join(State)}.
 
@@ -82,16 +81,25 @@ def submit(
             help="Whose direction the character faces; with image the driving video is at most 10 s. Default: video.",
         ),
     ] = None,
-    model: Annotated[str | None, typer.Option(metavar="MODEL", help=f"{' or '.join(MODELS)}.")] = None,
+    model: Annotated[
+        str | None, typer.Option(metavar="MODEL", help=f"{' or '.join(MODELS)}. Default: {next(iter(MODELS))}.")
+    ] = None,
     key: Annotated[
         str | None,
         typer.Option(metavar="KEY", help="Idempotency key: running this again gives the same job, not a second one."),
     ] = None,
-    tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Whose job it is; tenants take turns.")] = None,
-    label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="May be given several times.")] = None,
-    priority: Annotated[str | None, typer.Option(metavar="|".join(PRIORITIES), help="Within the tenant.")] = None,
+    tenant: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Whose job it is; tenants take turns. Default: default.")
+    ] = None,
+    label: Annotated[
+        list[str] | None, typer.Option(metavar="NAME=VALUE", help="To find it by; may be given several times.")
+    ] = None,
+    priority: Annotated[
+        str | None, typer.Option(metavar="low|normal|high", help="Among the tenant's own jobs. Default: normal.")
+    ] = None,
     deadline: Annotated[
-        str | None, typer.Option(metavar="D", help="Not to be bought later than this: 45m, 2h, or an ISO time.")
+        str | None,
+        typer.Option(metavar="WHEN", help="Not to be bought later than this: 45m, 2h (from now), or an ISO time."),
     ] = None,
     pass_url: Annotated[bool, typer.Option("--pass-url", help="Give the addresses to the vendor unchecked.")] = False,
     batch_file: Annotated[
@@ -115,131 +123,27 @@ def submit(
         "deadline": deadline,
         "pass_url": pass_url or None,
     }
-    given = {name: value for name, value in given.items() if value is not None}
-    if batch_file is None:
-        requests = [_single(given)]
-    elif given:
-        option = next(iter(given)).replace("_", "-")
-        raise WrongUsage(f"batch: --{option} does not go with --batch, each line says what it needs", field="batch")
-    else:
-        requests = _many(batch_file, as_json)
-    if not requests:
-        return Code.USAGE
-    with opened_queue() as queue:
-        jobs = queue.submit_many(requests)
-        return _submitted(queue, jobs, wait_until_done=wait_, as_json=as_json)
-
-
-def _single(given: dict[str, Any]) -> Request:
-    for name in ("image", "video"):
-        if not given.get(name):
-            raise WrongUsage(f"{name}: give --{name} FILE or URL (many jobs at once: --batch FILE)", field=name)
-    fields = dict(given)
-    if "key" in fields:
-        fields["idempotency_key"] = fields.pop("key")
-    if "label" in fields:
-        fields["labels"] = read("label", words.labels, fields.pop("label"))
-    if "deadline" in fields:
-        fields["deadline"] = read("deadline", words.moment, fields["deadline"])
-    return Request.from_fields(fields)
-
-
-def _many(name: str, as_json: bool) -> list[Request]:
-    """The requests of a batch file; none, and every bad line reported, if one is bad."""
-    found = batch.parse(_content(name), name=name, folder="." if name == "-" else Path(name).parent)
-    bad = sorted([*found.bad, *check_lines(found.lines)], key=lambda line: line.number)
-    for line in bad:
-        said = InvalidJob(
-            f"line {line.number}: {line.error}", field=line.error.field, limit=line.error.limit, value=line.error.value
-        )
-        report(said, as_json=as_json)
-    if bad:
-        note(f"nothing was enqueued: {len(bad)} of {len(found.lines) + len(found.bad)} lines are bad")
-        return []
-    if found.without_key:
-        note(f"{found.without_key} of {len(found.lines)} lines have no key: running the batch again buys them again")
-    return [line.request for line in found.lines]
-
-
-def _content(name: str) -> bytes:
-    try:
-        return sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-    except OSError as error:
-        raise InvalidJob(f"batch: can't read {name}: {error.strerror}", field="batch", value=name) from None
-
-
-def _submitted(queue: MotionQueue, jobs: Sequence[Job], *, wait_until_done: bool, as_json: bool) -> int:
-    ids = list(dict.fromkeys(job.id for job in jobs))
-    if wait_until_done:
-        note(f"enqueued {' '.join(ids)}")
-        return worst(_wait_submitted(queue, ids, as_json))
-    for job in jobs:
-        show(job, as_json, job.id)
-    note(f"to wait for it: motionq wait {ids[0]}" if len(ids) == 1 else "to wait for them: motionq wait --all")
-    return Code.DONE
-
-
-def _wait_submitted(queue: MotionQueue, ids: Sequence[str], as_json: bool) -> Iterator[Code]:
-    for job in follow(queue, ids):
-        if job.result is None:
-            if as_json:
-                show(job, as_json, "")
-            else:
-                note(ended_line(job))
-        else:
-            show(job, as_json, result_place(job.result))
-        yield code(job)
+    return call("submitting.submit", given=given, batch_file=batch_file, wait_until_done=wait_, as_json=as_json)
 
 
 # -- looking ----------------------------------------------------------------------------------------------------------
 @app.command(epilog=STATUS_EPILOG)
 def status(jobs: Jobs, as_json: Json = False) -> int:
     """Show jobs: state, files, result or failure, and the history."""
-    codes: list[Code] = []
-    with opened_queue() as queue:
-        for at, job in enumerate(each(queue.get, jobs, codes, as_json)):
-            purchases = [] if as_json else [p for r in queue.store.get_many([job.id]) for p in r.purchases]
-            show(job, as_json, ("\n" if at else "") + detail(job, purchases))
-    return worst(codes)
+    return call("looking.status", jobs=jobs, as_json=as_json)
 
 
 @app.command(epilog=WAIT_EPILOG)
 def wait(
     jobs: Annotated[list[str] | None, typer.Argument(metavar="JOB", help="Job IDs.")] = None,
     all_: Annotated[bool, typer.Option("--all", help="Every job that has not ended yet.")] = False,
-    timeout: Annotated[str | None, typer.Option(metavar="D", help="How long to wait at most: 20s, 45m, 2h.")] = None,
+    timeout: Annotated[
+        str | None, typer.Option(metavar="DURATION", help="How long to wait at most: 20s, 45m, 2h.")
+    ] = None,
     as_json: Json = False,
 ) -> int:
     """Wait until jobs have ended, and say how."""
-    if bool(jobs) == all_:
-        raise WrongUsage("name the jobs to wait for, or give --all (one of the two)", field="job")
-    patience = read("timeout", words.duration, timeout).total_seconds() if timeout is not None else None
-    codes: list[Code] = []
-    with opened_queue() as queue:
-        ids = _unfinished(queue) if all_ else [job.id for job in each(queue.get, jobs or (), codes, as_json)]
-        waiting = dict.fromkeys(ids)
-        for job in follow(queue, list(waiting), patience):
-            waiting.pop(job.id)
-            codes.append(code(job))
-            show(job, as_json, ended_line(job))
-    for job_id in waiting:
-        codes.append(report(_NotDone(job_id, patience or 0.0), as_json=as_json))
-    return worst(codes)
-
-
-class _NotDone(WaitTimeout):
-    """One of the jobs that were waited for; `limit` in seconds."""
-
-    def __init__(self, job_id: str, limit: float) -> None:
-        super().__init__(f"job {job_id} is not done after {span(limit)}; it goes on")
-        self.field, self.value, self.limit = "job", job_id, limit
-
-
-def _unfinished(queue: MotionQueue) -> list[str]:
-    found = [job.id for job in queue.list(states=UNFINISHED, limit=None)]
-    if not found:
-        note("no job is unfinished")
-    return found
+    return call("waiting.wait", jobs=jobs or (), everything=all_, timeout=timeout, as_json=as_json)
 
 
 @app.command("list", epilog=LIST_EPILOG)
@@ -248,32 +152,23 @@ def list_(
     label: Annotated[list[str] | None, typer.Option(metavar="NAME=VALUE", help="Jobs that have all of them.")] = None,
     tenant: Annotated[str | None, typer.Option(metavar="NAME", help="Jobs of this tenant.")] = None,
     task: Annotated[str | None, typer.Option(metavar="ID", help="The job of the vendor's task ID.")] = None,
-    since: Annotated[str | None, typer.Option(metavar="D", help="Made since: 20s, 45m, 2h, or an ISO time.")] = None,
+    since: Annotated[
+        str | None, typer.Option(metavar="WHEN", help="Submitted since: 20s, 45m, 2h (ago), or an ISO time.")
+    ] = None,
     limit: Annotated[int, typer.Option(metavar="N", min=1, help="How many at most.")] = 50,
     as_json: Json = False,
 ) -> int:
     """List jobs, newest first."""
-    wanted = [read("state", _state, text) for text in state or ()]
-    pairs = read("label", words.labels, label or ())
-    after = read("since", words.moment, since) if since is not None else None
-    with opened_queue() as queue:
-        found = queue.list(states=wanted, labels=pairs, tenant=tenant, task_id=task, since=after, limit=limit)
-    if as_json:
-        for job in found:
-            say_json(job.to_json())
-    elif found:
-        say(list_of(found))
-    if len(found) == limit:
-        note(f"the newest {limit} are shown; --limit N shows more")
-    if not found:
-        note("no job matches")
-    return Code.DONE
-
-
-def _state(text: str) -> State:
-    if text not in tuple(State):
-        raise ValueError(f"{text!r} is not one of {', '.join(State)}")
-    return State(text)
+    return call(
+        "looking.list_jobs",
+        state=state or (),
+        label=label or (),
+        tenant=tenant,
+        task=task,
+        since=since,
+        limit=limit,
+        as_json=as_json,
+    )
 
 
 app.add_typer(cli_acting.app)

@@ -1,31 +1,20 @@
-"""The job verbs that act: cancel, replay, attach, and the gate."""
+"""The job verbs that act: cancel, replay, attach, and the gate. Declared here, done in `motionq.verbs.acting`."""
 
 from __future__ import annotations
 
-import sys
-from collections.abc import Callable, Iterable
 from typing import Annotated
 
 import typer
 
-from motionq import actions
-from motionq.cli_parts import BASIC, CODES, Jobs, Json, each, opened_queue, show
-from motionq.client import MotionQueue
-from motionq.contract.job import Job
-from motionq.contract.record import Record
-from motionq.contract.states import State
-from motionq.durable import safely
-from motionq.gate import GateStatus
-from motionq.output import Code, note, say, say_json, worst
-from motionq.purchases import open_of, told
-from motionq.tables import ended_line, gate_lines
+from motionq.cli_parts import BASIC, CODES, Jobs, Json, call
+from motionq.helping import Program
 
 CANCEL_EPILOG = f"""Examples:
   motionq cancel 01jb2m4c6e8g0j2m4p6r8t0v2x
   motionq cancel JOB JOB --json | jq .state
 
-A job that was not bought ends at once. Where a purchase is open the job is "cancelling" until kie.ai's verdict, since
-kie.ai can't be told to stop: what it charges for is kept, and `motionq replay JOB` delivers it.
+A job that was not bought ends at once. Where a purchase is open the job is "cancelling" until kie.ai's verdict, \
+since kie.ai can't be told to stop: what it charges for is kept, and `motionq replay JOB` delivers it.
 
 {CODES}0 cancelled or cancelling, 1 refused: it has its result, or has failed, 3 not found, {BASIC}"""
 
@@ -33,17 +22,19 @@ REPLAY_EPILOG = f"""Examples:
   motionq replay 01jb2m4c6e8g0j2m4p6r8t0v2x
   motionq replay JOB --may-pay-twice
 
-Takes failed or cancelled jobs up again, under the same ID. A video that is paid is delivered, not bought again; a task
-that is known is waited for. Where nobody knows whether a purchase was charged the job is refused: look for its task at
-https://kie.ai/logs and name it with `motionq attach JOB TASK_ID`; or give --may-pay-twice, and it is bought again.
+Takes failed or cancelled jobs up again, under the same ID. A video that is paid is delivered, not bought again; a \
+task that is known is waited for. Where nobody knows whether a purchase was charged the job is refused: look for its \
+task at https://kie.ai/logs and name it with `motionq attach JOB TASK_ID`; or give --may-pay-twice, and it is bought \
+again.
 
 {CODES}0 taken up again, 1 refused, 3 not found, {BASIC}"""
 
 ATTACH_EPILOG = f"""Examples:
   motionq attach 01jb2m4c6e8g0j2m4p6r8t0v2x 4d6f0d2b0c1e4a3f8b7a6c5d4e3f2a1b
+  motionq attach JOB TASK_ID --unchecked
 
-For a job whose purchase has no task ID (submit_unknown, or failed as such): find the task at https://kie.ai/logs. A
-worker reads it, and it is taken only if it is this job's. --unchecked takes your word for it: the job will deliver
+For a job whose purchase has no task ID (submit_unknown, or failed as such): find the task at https://kie.ai/logs. A \
+worker reads it, and it is taken only if it is this job's. --unchecked takes your word for it: the job will deliver \
 whatever that task makes.
 
 {CODES}0 attached, 1 refused: another request's task, or no worker found it, 3 not found, {BASIC}"""
@@ -57,10 +48,8 @@ The gate lets jobs through to be bought. While it is closed jobs wait and burn n
 
 {CODES}0 done, {BASIC}"""
 
-_CANCELLING = "the purchase is open: a paid result will be kept"
-
-app = typer.Typer()
-gate_app = typer.Typer(
+app = Program()
+gate_app = Program(
     help="See, close and open the gate that lets jobs through to be bought.",
     no_args_is_help=True,
     epilog=GATE_EPILOG,
@@ -71,13 +60,7 @@ gate_app = typer.Typer(
 @app.command(epilog=CANCEL_EPILOG)
 def cancel(jobs: Jobs, as_json: Json = False) -> int:
     """End jobs; what is paid by then is kept."""
-    codes: list[Code] = []
-    with opened_queue() as queue:
-        with safely(queue.store) as written:
-            found = list(each(lambda job_id: actions.cancel(queue.store, job_id), jobs, codes, as_json))
-            written.extend(record.since for record in found if record.purchases)
-        _show_all(queue, found, codes, as_json)
-    return worst(codes)
+    return call("acting.cancel", jobs=jobs, as_json=as_json)
 
 
 @app.command(epilog=REPLAY_EPILOG)
@@ -89,28 +72,7 @@ def replay(
     as_json: Json = False,
 ) -> int:
     """Take failed or cancelled jobs up again."""
-    codes: list[Code] = []
-    with opened_queue() as queue:
-        with safely(queue.store) as written:
-            act = _consenting(queue) if may_pay_twice else lambda job_id: actions.replay(queue.store, job_id)
-            found = list(each(act, jobs, codes, as_json))
-            written.extend(record.updated_at for record in found if may_pay_twice and record.purchases)
-        _show_all(queue, found, codes, as_json)
-    return worst(codes)
-
-
-def _consenting(queue: MotionQueue) -> Callable[[str], Record]:
-    """Replays a job with consent to exactly those open purchases that were shown."""
-
-    def act(job_id: str) -> Record:
-        record = queue.store.get(job_id)
-        shown = open_of(record)
-        for purchase in shown:
-            if sys.stderr.isatty():
-                note(f"{job_id}: may be paid twice: {told(purchase)}")
-        return actions.replay(queue.store, job_id, shown)
-
-    return act
+    return call("acting.replay", jobs=jobs, may_pay_twice=may_pay_twice, as_json=as_json)
 
 
 @app.command(epilog=ATTACH_EPILOG)
@@ -123,19 +85,7 @@ def attach(
     as_json: Json = False,
 ) -> int:
     """Name the task of a job whose purchase has lost it."""
-    with opened_queue() as queue:
-        found = queue.attach(job, task, unchecked=unchecked)
-        show(found, as_json, f"{_line(found)}  task {task}")
-    return Code.DONE
-
-
-def _show_all(queue: MotionQueue, records: Iterable[Record], codes: list[Code], as_json: bool) -> None:
-    for job in each(queue.get, (record.id for record in records), codes, as_json):
-        show(job, as_json, _line(job))
-
-
-def _line(job: Job) -> str:
-    return f"{ended_line(job)}  {_CANCELLING}" if job.state is State.CANCELLING else ended_line(job)
+    return call("acting.attach", job=job, task=task, unchecked=unchecked, as_json=as_json)
 
 
 # -- the gate ---------------------------------------------------------------------------------------------------------
@@ -145,32 +95,21 @@ app.add_typer(gate_app, name="gate")
 @gate_app.command(epilog=GATE_EPILOG)
 def status(as_json: Json = False) -> int:
     """Whether jobs are bought now, and why not."""
-    with opened_queue() as queue:
-        return _show_gate(queue.gate(), as_json)
+    return call("acting.gate_status", as_json=as_json)
 
 
 @gate_app.command(epilog=GATE_EPILOG)
 def pause(
     message: Annotated[
-        str, typer.Argument(metavar="[MESSAGE]", help="Why, for those who look.", show_default=False)
+        str, typer.Argument(metavar="MESSAGE", help="Why, for those who look.", show_default=False)
     ] = "",
     as_json: Json = False,
 ) -> int:
     """Buy nothing until the gate is resumed; what is bought goes on."""
-    with opened_queue() as queue:
-        return _show_gate(queue.pause(message), as_json)
+    return call("acting.gate_pause", message=message, as_json=as_json)
 
 
 @gate_app.command(epilog=GATE_EPILOG)
 def resume(as_json: Json = False) -> int:
     """Open the gate, whatever closed it."""
-    with opened_queue() as queue:
-        return _show_gate(queue.resume(), as_json)
-
-
-def _show_gate(gate: GateStatus, as_json: bool) -> int:
-    if as_json:
-        say_json(gate.to_json())
-    else:
-        say(gate_lines(gate))
-    return Code.DONE
+    return call("acting.gate_resume", as_json=as_json)

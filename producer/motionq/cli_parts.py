@@ -1,21 +1,11 @@
-"""What the job verbs share: the queue, the arguments, one job after another."""
+"""What the declarations of the job verbs share. Nothing heavy is imported here: see `call`."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
-from typing import Annotated, Any, TypeVar
+import importlib
+from typing import Annotated, Any
 
 import typer
-
-from motionq.client import MotionQueue
-from motionq.contract.errors import MotionQueueError, QueueUnavailable
-from motionq.contract.job import Job
-from motionq.contract.settings import load
-from motionq.contract.states import State
-from motionq.output import Code, WrongUsage, report, say, say_json
-
-T = TypeVar("T")
 
 CODES = "Exit codes: "
 BASIC = "2 wrong usage or input (nothing was sent), 5 the queue's server can't be reached."
@@ -24,40 +14,11 @@ Json = Annotated[bool, typer.Option("--json", help="One JSON object on each line
 Jobs = Annotated[list[str], typer.Argument(metavar="JOB", help="Job IDs.")]
 
 
-@contextmanager
-def opened_queue() -> Iterator[MotionQueue]:
-    """The queue that the environment and `./.env` name."""
-    with MotionQueue(settings=load(dotenv=True)) as queue:
-        yield queue
+def call(function: str, **options: Any) -> int:
+    """Runs `module.function` of `motionq.verbs` and gives the exit code.
 
-
-def each(act: Callable[[str], T], job_ids: Iterable[str], codes: list[Code], as_json: bool) -> Iterator[T]:
-    """What `act` gives for each job; errors of single jobs are reported, and their codes kept in `codes`."""
-    for job_id in dict.fromkeys(job_ids):
-        try:
-            yield act(job_id)
-        except QueueUnavailable:
-            raise  # the next job would not fare better
-        except MotionQueueError as error:
-            codes.append(report(error, as_json=as_json))
-
-
-def show(job: Job, as_json: bool, text: str) -> None:
-    """The job on stdout: as JSON, or as `text`."""
-    if as_json:
-        say_json(job.to_json())
-    else:
-        say(text)
-
-
-def code(job: Job) -> Code:
-    """How a verb that waited for this job ends."""
-    return Code.DONE if job.state is State.SUCCEEDED else Code.FAILED
-
-
-def read(option: str, parse: Any, text: Any) -> Any:
-    """The value of an option; a ValueError of `parse` is a usage error."""
-    try:
-        return parse(text)
-    except ValueError as error:
-        raise WrongUsage(f"{option}: {error}", field=option) from None
+    Its module is imported now, not with the command line: redis, pydantic and the tables take four times as long as
+    the rest, which `--help` and a mistyped option should not wait for.
+    """
+    module, _, name = function.partition(".")
+    return int(getattr(importlib.import_module(f"motionq.verbs.{module}"), name)(**options))

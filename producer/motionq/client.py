@@ -11,21 +11,20 @@ from typing import Any, Self
 from redis import Redis
 from ulid import ULID
 
-from motionq import actions
+from motionq import actions, arguments
 from motionq.conflicts import refuse_conflicts, refuse_double_keys
-from motionq.contract import states
 from motionq.contract.connection import connect, reachable
 from motionq.contract.errors import InvalidJob, JobNotFound, WaitTimeout
-from motionq.contract.job import DEFAULT_MODEL, Job
+from motionq.contract.job import DEFAULT_MODEL, Event, Job
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record, to_job
 from motionq.contract.settings import Settings, load
 from motionq.contract.states import State
-from motionq.contract.store import JobStore, NewJob
+from motionq.contract.store import Created, JobStore, NewJob
 from motionq.durable import safely
-from motionq.estimate import eta_seconds
+from motionq.estimate import backs_off, eta_seconds, fields_for
 from motionq.gate import GateStatus, gate_status
-from motionq.purchases import open_of
+from motionq.purchases import may_cost
 from motionq.request import Media, Request, Staged, numbered
 from motionq.staging import Staging
 from motionq.wakeup import Wakeup
@@ -46,8 +45,11 @@ class MotionQueue:
     def __init__(
         self, redis_url: str | None = None, namespace: str | None = None, *, settings: Settings | None = None
     ) -> None:
-        given: dict[str, Any] = {"redis_url": redis_url, "namespace": namespace}
-        self._settings = settings or load(**{name: value for name, value in given.items() if value is not None})
+        given = {"redis_url": redis_url, "namespace": namespace}
+        named: dict[str, Any] = {
+            name: arguments.text(name, value) for name, value in given.items() if value is not None
+        }
+        self._settings = settings or load(**named)
 
     # -- what is connected on first use ---------------------------------------------------------------------------
     @cached_property
@@ -103,7 +105,8 @@ class MotionQueue:
         vendor as they are, unchecked. After `deadline` the job is not bought any more (it never ends a bought job).
         The same idempotency key with the same request gives the same job.
 
-        Raises InvalidJob (nothing is enqueued), IdempotencyConflict, QueueUnavailable (call again with the same key).
+        Raises InvalidJob and IdempotencyConflict (nothing is enqueued), InvalidSettings (the staging storage can't be
+        used, nothing is enqueued), QueueUnavailable (call again with the same key).
         """
         request = Request(
             image=image,
@@ -114,7 +117,7 @@ class MotionQueue:
             orientation=orientation,
             idempotency_key=idempotency_key,
             tenant=tenant,
-            labels=dict(labels or {}),
+            labels=labels if labels is not None else {},
             priority=priority,
             deadline=deadline,
             pass_url=pass_url,
@@ -126,28 +129,39 @@ class MotionQueue:
 
         Each request is a `Request` or a mapping with the names of `submit`'s arguments. Raises as `submit` does.
         """
-        wanted = [r if isinstance(r, Request) else Request.from_fields(r) for r in requests]
+        wanted = _checked(requests)
         staged: Staged = {}
-        for n, request in enumerate(wanted, 1):
-            with numbered(n, len(wanted)):
-                request.check()
         new = []
         for n, request in enumerate(wanted, 1):
             with numbered(n, len(wanted)):
                 new.append(self._stage(request, staged))
         refuse_double_keys(new)
-        refuse_conflicts(new, self.store.owners(new))
+        owners = self.store.owners(new)
+        refuse_conflicts(new, owners)
+        for n, (request, owner) in enumerate(zip(wanted, owners, strict=True), 1):
+            if owner.outcome == "created":
+                with numbered(n, len(wanted)):
+                    request.check_deadline(datetime.now(UTC))
         created = self.store.create(new)
         self._wakeup.send()
         refuse_conflicts(new, created)
-        return self._view(self.store.get_many(outcome.job_id for outcome in created), events=True)
+        return self._made(new, created)
+
+    def _made(self, new: Sequence[NewJob], created: Sequence[Created]) -> Jobs:
+        """The jobs of a call; what was made just now is known, and not read again."""
+        fresh = [job.as_record(made.at) for job, made in zip(new, created, strict=True) if made.outcome == "created"]
+        eta = self._eta(fresh)
+        views = {record.id: to_job(record, (_submitted(record),), eta.get(record.id)) for record in fresh}
+        known = dict.fromkeys(made.job_id for made in created if made.job_id not in views)
+        views |= {job.id: job for job in self._view(self.store.get_many(known))}
+        return [views[made.job_id] for made in created if made.job_id in views]
 
     def _stage(self, request: Request, staged: Staged) -> NewJob:
         return NewJob(
             id=str(ULID()).lower(),
             spec=request.stage(self._staging, staged),
             tenant=request.tenant,
-            labels=request.labels,
+            labels=dict(request.labels),
             priority=request.priority,
             deadline=_milliseconds("deadline", request.deadline),
             idempotency_key=request.idempotency_key,
@@ -156,7 +170,7 @@ class MotionQueue:
     # -- looking --------------------------------------------------------------------------------------------------
     def get(self, job_id: str) -> Job:
         """The job now, with its events. Raises JobNotFound, QueueUnavailable."""
-        record = self.store.get(job_id)
+        record = self.store.get(arguments.text("job_id", job_id))
         return to_job(record, self.store.events(job_id), self._eta([record]).get(job_id))
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
@@ -164,17 +178,24 @@ class MotionQueue:
 
         Raises JobNotFound, QueueUnavailable, and WaitTimeout when the caller's patience ends; the job then goes on.
         """
-        for job in self.watch([job_id], timeout=timeout):
+        patience = arguments.patience("timeout", timeout)
+        for job in self.watch([arguments.text("job_id", job_id)], timeout=patience):
             if job.done:
                 return self.get(job_id)
-        raise WaitTimeout(f"job {job_id} is not done after {timeout:g} s; it goes on")
+        raise WaitTimeout(f"job {job_id} is not done after {patience:g} s; it goes on")
 
     def watch(self, job_ids: Iterable[str], timeout: float | None = None) -> Iterator[Job]:
-        """Each job each time it is looked at, until all are done or `timeout` seconds are over; without events."""
-        open_ids, pause = list(job_ids), _WAIT_FIRST
-        ends = time.monotonic() + timeout if timeout is not None else None
+        """Each job each time it is looked at, with its last event alone.
+
+        Ends when all are done, or `timeout` seconds are over. Raises JobNotFound, QueueUnavailable.
+        """
+        open_ids, patience = arguments.texts("job_ids", job_ids), arguments.patience("timeout", timeout)
+        return self._watch(open_ids, time.monotonic() + patience if patience is not None else None)
+
+    def _watch(self, open_ids: Sequence[str], ends: float | None) -> Iterator[Job]:
+        pause = _WAIT_FIRST
         while open_ids:
-            jobs = self._view(self.store.get_many(open_ids))
+            jobs = self._view(self.store.get_many(open_ids), events=1)
             missing = set(open_ids) - {job.id for job in jobs}
             if missing:
                 raise JobNotFound(min(missing))
@@ -200,21 +221,22 @@ class MotionQueue:
 
         Raises InvalidJob for a state that does not exist, and QueueUnavailable.
         """
-        after = _milliseconds("since", since, ago=True)
+        after, most = _milliseconds("since", since, ago=True), arguments.whole("limit", limit)
+        pairs = arguments.pairs("labels", labels)
         found: Records = []
         for record in self._candidates(task_id, _states(states) or tuple(State)):
             if after and record.created_at < after:
                 break
-            if _matches(record, labels or {}, tenant):
+            if _matches(record, pairs, tenant):
                 found.append(record)
-            if limit is not None and len(found) >= limit:
+            if most is not None and len(found) >= most:
                 break
-        return self._view(found, events=True)
+        return self._view(found)
 
     def _candidates(self, task_id: str | None, wanted: tuple[State, ...]) -> Iterator[Record]:
         if task_id is None:
             return self.store.newest(wanted)
-        owner = self.store.by_task(task_id)
+        owner = self.store.by_task(arguments.text("task_id", task_id))
         return iter([r for r in self.store.get_many([owner] if owner else []) if r.state in wanted])
 
     # -- acting ---------------------------------------------------------------------------------------------------
@@ -224,6 +246,7 @@ class MotionQueue:
         Answers when the cancel survives a power loss of the server. Raises JobNotFound, QueueUnavailable, and
         ActionRefused for a job that is being delivered, has succeeded or has failed.
         """
+        arguments.text("job_id", job_id)
         with safely(self.store) as written:
             record = actions.cancel(self.store, job_id)
             if record.purchases:
@@ -237,7 +260,8 @@ class MotionQueue:
         A job whose purchase has no task ID is bought again only with `may_pay_twice`. Raises JobNotFound,
         ActionRefused, QueueUnavailable.
         """
-        consent = open_of(self.store.get(job_id)) if may_pay_twice else ()
+        arguments.text("job_id", job_id)
+        consent = may_cost(self.store.get(job_id)) if may_pay_twice else ()
         with safely(self.store) as written:
             record = actions.replay(self.store, job_id, consent)
             if consent:
@@ -251,13 +275,15 @@ class MotionQueue:
         With `unchecked` it is taken without asking kie.ai. Raises JobNotFound, InvalidJob (not a task ID),
         QueueUnavailable, and ActionRefused when the task is another request's or no worker found it in time.
         """
+        arguments.text("job_id", job_id), arguments.text("task_id", task_id)
+        patience = arguments.patience("timeout", timeout) or 0.0
         if unchecked:
             with safely(self.store) as written:
                 actions.attach_unchecked(self.store, job_id, task_id)
                 written.append(self.store.now())
         elif nonce := actions.attach(self.store, job_id, task_id):
             self._wakeup.send()
-            actions.await_attached(self.store, job_id, nonce, task_id, timeout)
+            actions.await_attached(self.store, job_id, nonce, task_id, patience)
         return self.get(job_id)
 
     # -- the gate -------------------------------------------------------------------------------------------------
@@ -267,7 +293,7 @@ class MotionQueue:
 
     def pause(self, message: str = "") -> GateStatus:
         """Nothing is bought any more until `resume`; what is bought goes on. Raises QueueUnavailable."""
-        self.store.pause("operator", message)
+        self.store.pause("operator", arguments.text("message", message))
         return self.gate()
 
     def resume(self) -> GateStatus:
@@ -277,22 +303,56 @@ class MotionQueue:
         return self.gate()
 
     # -- help -----------------------------------------------------------------------------------------------------
-    def _view(self, records: Sequence[Record], *, events: bool = False) -> Jobs:
-        """What callers see; without events where the same jobs are looked at again and again."""
+    def _view(self, records: Sequence[Record], *, events: int | None = None) -> Jobs:
+        """What callers see; with the last `events` of them where the same jobs are looked at again and again."""
         eta = self._eta(records)
-        history = self.store.histories([record.id for record in records]) if events else {}
+        history = self.store.histories([record.id for record in records], last=events)
         return [to_job(record, history.get(record.id, ()), eta.get(record.id)) for record in records]
 
     def _eta(self, records: Sequence[Record]) -> dict[str, float | None]:
-        if all(record.state in states.FINAL for record in records):
+        fields = fields_for(records)
+        if not fields:
             return {}
+        steps: dict[str, list[str]] = {}
+        for record in records:
+            if step := backs_off(record):
+                steps.setdefault(step, []).append(record.id)
+        pipe = self._redis.pipeline(transaction=False)
+        pipe.hmget(self.store.keys.durations, fields)
+        for step, ids in steps.items():
+            pipe.zmscore(self.store.keys.due(step), ids)
         with reachable():
-            durations = {str(k): str(v) for k, v in self._redis.hgetall(self.store.keys.durations).items()}
+            known, *alarms = pipe.execute()
+        durations = {field: str(text) for field, text in zip(fields, known, strict=True) if text}
+        asked = [job_id for ids in steps.values() for job_id in ids]
+        found = [alarm for scores in alarms for alarm in scores]
+        when = {job_id: float(alarm or 0) for job_id, alarm in zip(asked, found, strict=True)}
         now = self.store.now()
-        return {record.id: eta_seconds(record, durations, now) for record in records}
+        return {record.id: eta_seconds(record, durations, now, when.get(record.id, 0.0)) for record in records}
+
+
+def _submitted(record: Record) -> Event:
+    """The first line of a job's history."""
+    return Event(at=record.created_at, state=State.QUEUED, step="submitted")
+
+
+def _checked(requests: Iterable[Request | Mapping[str, Any]]) -> Sequence[Request]:
+    """The requests, each of them good as far as can be said without opening a file. Raises InvalidJob."""
+    if isinstance(requests, Request | Mapping | str | bytes) or not isinstance(requests, Iterable):
+        raise TypeError(f"requests: must be several requests (a list), not {type(requests).__name__}")
+    given = list(requests)
+    wanted = []
+    for n, one in enumerate(given, 1):
+        with numbered(n, len(given)):
+            request = one if isinstance(one, Request) else Request.from_fields(one)
+            request.check()
+            wanted.append(request)
+    return wanted
 
 
 def _states(wanted: Iterable[str | State]) -> tuple[State, ...]:
+    if not isinstance(wanted, Iterable):
+        raise TypeError(f"states: must be several states (a list), not {type(wanted).__name__}")
     try:
         return tuple(State(state) for state in ([wanted] if isinstance(wanted, str) else wanted))
     except ValueError as error:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from motionq.contract.errors import IdempotencyConflict
+from motionq.contract.errors import IdempotencyConflict, KeyConflict
 from motionq.contract.store import Created, NewJob
 
 
@@ -13,16 +13,25 @@ def refuse_double_keys(new: Sequence[NewJob]) -> None:
 
     Raises IdempotencyConflict.
     """
-    first: dict[tuple[str, str], NewJob] = {}
-    for job in new:
+    first: dict[tuple[str, str], tuple[int, NewJob]] = {}
+    found = []
+    for n, job in enumerate(new, 1):
         if job.idempotency_key is not None:
-            other = first.setdefault((job.tenant, job.idempotency_key), job)
-            if other.spec.digest() != job.spec.digest():
-                raise IdempotencyConflict(job.idempotency_key, other.id)
+            other, owner = first.setdefault((job.tenant, job.idempotency_key), (n, job))
+            if owner.spec.digest() != job.spec.digest():
+                found.append(KeyConflict(n, job.idempotency_key, other=other))
+    _refuse(found, len(new))
 
 
 def refuse_conflicts(new: Sequence[NewJob], outcomes: Sequence[Created]) -> None:
-    """Raises IdempotencyConflict where a key belongs to a job with another request."""
-    for job, outcome in zip(new, outcomes, strict=True):
-        if outcome.outcome == "conflict":
-            raise IdempotencyConflict(str(job.idempotency_key), outcome.job_id)
+    """Raises IdempotencyConflict where keys belong to jobs with other requests."""
+    pairs = enumerate(zip(new, outcomes, strict=True), 1)
+    _refuse(
+        [KeyConflict(n, str(job.idempotency_key), o.job_id) for n, (job, o) in pairs if o.outcome == "conflict"],
+        len(new),
+    )
+
+
+def _refuse(conflicts: Sequence[KeyConflict], total: int) -> None:
+    if conflicts:
+        raise IdempotencyConflict(conflicts, total=total)

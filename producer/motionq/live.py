@@ -1,10 +1,11 @@
-"""Watching jobs until they end: a live table where stderr is a terminal, else one line for each change of state."""
+"""Watching jobs until they end: a live table where stderr is a terminal, else one line for each change."""
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from types import TracebackType
 from typing import Protocol, Self
@@ -17,44 +18,74 @@ from rich.text import Text
 from motionq.client import MotionQueue
 from motionq.contract.job import Job
 from motionq.output import note
-from motionq.tables import age, span, style_of
+from motionq.tables import Fitting, bare, fitted, span, style_of, taken
+from motionq.waits import Waits, held_by_the_gate
 
 _MOST_ROWS = 20
+_MOST_IDS = 3
+_COLUMNS = ("JOB", "STATE", "TIME", "LEFT", "NOTE")
+# On a narrow terminal the note is cut first; then the time that is left goes, then the note.
+_FITTING = Fitting(order=("LEFT", "NOTE", "TIME"), shrinks={"NOTE": 16})
+
+
+@dataclass(frozen=True)
+class Look:
+    """A job as it was seen at one moment, and why it waited."""
+
+    job: Job
+    at: datetime
+    why: str = ""
+
+    @property
+    def left(self) -> float | None:
+        """Seconds until it is probably done; None also while nobody knows when the gate opens."""
+        return None if held_by_the_gate(self.why) else self.job.eta_seconds
 
 
 class View(AbstractContextManager["View"], Protocol):
     """What shows progress while `follow` waits."""
 
-    def show(self, job: Job) -> None:
+    def show(self, look: Look) -> None:
         """The job was looked at."""
 
-    def leave(self, job: Job) -> None:
+    def leave(self, look: Look) -> None:
         """The job has ended; stdout may be written until the next `show`."""
 
 
 def follow(queue: MotionQueue, job_ids: Sequence[str], timeout: float | None = None) -> Iterator[Job]:
     """Each job when it has ended, with its events, until all have or `timeout` seconds are over.
 
-    Progress goes to stderr. On Ctrl+C the IDs of the jobs that go on are printed there, and KeyboardInterrupt raised.
+    Progress goes to stderr. On Ctrl+C it is said there how many jobs go on, and KeyboardInterrupt is raised.
     """
     unfinished = dict.fromkeys(job_ids)
+    waits = Waits(queue)
     try:
         with _view() as view:
             for job in queue.watch(list(unfinished), timeout=timeout):
+                look = Look(job, datetime.now(UTC), waits.of(job))
                 if job.done:
                     unfinished.pop(job.id)
-                    view.leave(job)
+                    view.leave(look)
                     yield queue.get(job.id)
                 else:
-                    view.show(job)
+                    view.show(look)
     except KeyboardInterrupt:
-        _say_what_goes_on(list(unfinished))
+        if unfinished:
+            note(what_goes_on(list(unfinished)))
         raise
 
 
-def _say_what_goes_on(job_ids: Sequence[str]) -> None:
+def what_goes_on(job_ids: Sequence[str]) -> str:
+    """What Ctrl+C says: it ended the waiting only."""
     goes_on = "the job goes on" if len(job_ids) == 1 else f"{len(job_ids)} jobs go on"
-    note(f"interrupted, {goes_on}: {' '.join(job_ids)}")
+    return f"interrupted, {goes_on}: {resume_with(job_ids)}"
+
+
+def resume_with(job_ids: Sequence[str]) -> str:
+    """The command that waits for these jobs again; of many only the first IDs."""
+    if len(job_ids) <= _MOST_IDS:
+        return f"motionq wait {' '.join(job_ids)}"
+    return f"motionq wait --all ({', '.join(job_ids[:_MOST_IDS])}, …)"
 
 
 def _view() -> View:
@@ -62,10 +93,10 @@ def _view() -> View:
 
 
 class LineView:
-    """One line on stderr when a job's state changes."""
+    """One line on stderr when a job's state changes, or why it waits."""
 
     def __init__(self) -> None:
-        self._states: dict[str, str] = {}
+        self._shown: dict[str, tuple[str, str]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -73,28 +104,31 @@ class LineView:
     def __exit__(self, *_: object) -> None:
         return None
 
-    def show(self, job: Job) -> None:
-        """A line, if the state is new."""
-        if self._states.get(job.id) != job.state:
-            self._states[job.id] = job.state
-            note(progress_line(job, datetime.now(UTC)))
+    def show(self, look: Look) -> None:
+        """A line, if there is news; that the next try comes nearer is none."""
+        news = (look.job.state.value, look.why.partition(", again in ")[0])
+        if self._shown.get(look.job.id) != news:
+            self._shown[look.job.id] = news
+            note(progress_line(look))
 
-    def leave(self, job: Job) -> None:
+    def leave(self, look: Look) -> None:
         """The last line."""
-        self.show(job)
+        self.show(look)
 
 
-def progress_line(job: Job, now: datetime) -> str:
-    """`ID running, 34 s, about 2 min 5 s left`."""
-    left = f", about {span(job.eta_seconds)} left" if job.eta_seconds is not None else ""
-    return f"{job.id} {job.state.value}, {span(age(job, now))}{left}"
+def progress_line(look: Look) -> str:
+    """`ID running, 34 s, about 2 min 5 s left`, or `ID ready, 34 s: gate closed: no credits`."""
+    job = look.job
+    left = f", about {span(look.left)} left" if look.left is not None else ""
+    waits = f": {look.why}" if look.why else ""
+    return f"{job.id} {job.state.value}, {span(taken(job, look.at))}{left}{waits}"
 
 
 class LiveView:
     """A table of the jobs that go on, redrawn four times a second; it is gone while results are printed."""
 
     def __init__(self, console: Console | None = None) -> None:
-        self._jobs: dict[str, tuple[Job, datetime]] = {}
+        self._looks: dict[str, Look] = {}
         self._console = console or Console(stderr=True, highlight=False, markup=False, emoji=False)
         self._live: Live | None = None
 
@@ -106,9 +140,9 @@ class LiveView:
     ) -> None:
         self._clear()
 
-    def show(self, job: Job) -> None:
+    def show(self, look: Look) -> None:
         """Keeps the job's newest look for the table."""
-        self._jobs[job.id] = (job, datetime.now(UTC))
+        self._looks[look.job.id] = look
         if self._live is None:
             # A new one each time: a stopped one would clear the lines above it, which are results by then.
             self._live = Live(
@@ -120,9 +154,9 @@ class LiveView:
             )
             self._live.start()
 
-    def leave(self, job: Job) -> None:
+    def leave(self, look: Look) -> None:
         """Takes the job out of the table and clears the table from the screen."""
-        self._jobs.pop(job.id, None)
+        self._looks.pop(look.job.id, None)
         self._clear()
 
     def _clear(self) -> None:
@@ -131,24 +165,27 @@ class LiveView:
             self._live = None
 
     def _table(self) -> Table:
-        return table_of(list(self._jobs.values()), datetime.now(UTC))
+        return table_of(list(self._looks.values()), datetime.now(UTC), self._console.width)
 
 
-def table_of(looks: Sequence[tuple[Job, datetime]], now: datetime) -> Table:
-    """The live table at `now`: each job with the moment it was looked at; the ETA runs down between two looks."""
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, header_style="dim")
-    for name in ("JOB", "STATE", "TIME", "LEFT"):
-        table.add_column(name)
-    for job, looked_at in looks[:_MOST_ROWS]:
-        table.add_row(
-            job.id, Text(job.state.value, style_of(job.state)), span(age(job, now)), _left(job, looked_at, now)
-        )
+def table_of(looks: Sequence[Look], now: datetime, width: int) -> Table:
+    """The live table at `now`; the time that is left runs down between two looks."""
+    rows = [_cells(look, now) for look in looks[:_MOST_ROWS]]
+    columns = fitted(_COLUMNS, rows, width, _FITTING).columns
+    table = bare([_COLUMNS[at] for at in columns], shrinks=_FITTING.shrinks)
+    for look, row in zip(looks, rows, strict=False):
+        table.add_row(*(Text(row[at], style_of(look.job.state) if at == 1 else "") for at in columns))
     if len(looks) > _MOST_ROWS:
         table.add_row(Text(f"and {len(looks) - _MOST_ROWS} more", "dim"))
     return table
 
 
-def _left(job: Job, looked_at: datetime, now: datetime) -> str:
-    if job.eta_seconds is None:
+def _cells(look: Look, now: datetime) -> tuple[str, ...]:
+    job = look.job
+    return (job.id, job.state.value, span(taken(job, now)), _left(look, now), look.why)
+
+
+def _left(look: Look, now: datetime) -> str:
+    if look.left is None:
         return "-"
-    return f"about {span(max(1.0, job.eta_seconds - (now - looked_at).total_seconds()))}"
+    return f"about {span(max(1.0, look.left - (now - look.at).total_seconds()))}"

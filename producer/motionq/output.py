@@ -11,7 +11,6 @@ from enum import IntEnum
 from typing import TextIO
 
 import typer
-from redis.exceptions import RedisError
 
 from motionq.contract.errors import (
     IdempotencyConflict,
@@ -51,7 +50,6 @@ class WrongUsage(MotionQueueError):
 _WORST_FIRST = (Code.UNREACHABLE, Code.NOT_FOUND, Code.TIMEOUT, Code.USAGE, Code.FAILED, Code.DONE)
 _CODES: tuple[tuple[type[BaseException], Code], ...] = (
     (QueueUnavailable, Code.UNREACHABLE),
-    (RedisError, Code.UNREACHABLE),
     (JobNotFound, Code.NOT_FOUND),
     (WaitTimeout, Code.TIMEOUT),
     (WrongUsage, Code.USAGE),
@@ -72,12 +70,19 @@ def code_of(error: BaseException) -> Code | None:
     """The exit code of an error that is explained in one line; None for a fault of motionq itself."""
     if _is_usage(error):
         return Code.USAGE
+    if _is_of_redis(error):
+        return Code.UNREACHABLE
     return next((code for kind, code in _CODES if isinstance(error, kind)), None)
 
 
 def _is_usage(error: BaseException) -> bool:
     # Typer carries a copy of Click from 0.20 on, older ones use Click itself: the shape is what both share.
     return hasattr(error, "format_message")
+
+
+def _is_of_redis(error: BaseException) -> bool:
+    """By its name: redis is not imported for this, since half of all commands never need it."""
+    return any(kind.__name__ == "RedisError" for kind in type(error).__mro__)
 
 
 def message_of(error: BaseException) -> str:
@@ -87,7 +92,7 @@ def message_of(error: BaseException) -> str:
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context else ""
         return clean(text.strip().removesuffix(".")) + hint
-    if isinstance(error, RedisError):
+    if _is_of_redis(error):
         return clean(f"the queue's server refused: {error}")
     if isinstance(error, OSError) and not isinstance(error, MotionQueueError):
         return clean(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
@@ -100,7 +105,7 @@ def error_object(error: BaseException) -> dict[str, object]:
     if isinstance(error, JobNotFound):
         field, value = "job", error.job_id
     elif isinstance(error, IdempotencyConflict):
-        field, value = "key", error.job_id
+        field, value = "idempotency_key", error.job_id
     elif _is_usage(error):
         field = _option_of(error)
     kind = "usage" if _is_usage(error) else getattr(error, "kind", _foreign_kind(error))
@@ -108,7 +113,7 @@ def error_object(error: BaseException) -> dict[str, object]:
 
 
 def _foreign_kind(error: BaseException) -> str:
-    return QueueUnavailable.kind if isinstance(error, RedisError) else "system"
+    return QueueUnavailable.kind if _is_of_redis(error) else "system"
 
 
 def _option_of(error: BaseException) -> str | None:

@@ -136,5 +136,7 @@ class _Keys:
         first = self._first.setdefault((line.request.tenant, key), asked)
         if not first.agrees(asked):
             raise InvalidJob(
-                f"key: {key!r} belongs to line {first.number}, which asks for something else", field="key", value=key
+                f"key: {key!r} belongs to line {first.number}, which asks for something else",
+                field="idempotency_key",
+                value=key,
             )

@@ -7,12 +7,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field, fields
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, BinaryIO
 from urllib.parse import urlsplit
 
 from motionq.contract.errors import InvalidJob
-from motionq.contract.job import DEFAULT_MODEL, PRIORITIES, JobSpec, Source, StagedSource, UrlSource
+from motionq.contract.job import DEFAULT_MODEL, PRIORITIES, JobSpec, Source, StagedSource, UrlSource, iso
 from motionq.contract.models import Kind, VendorModel, check_request, find_model
 from motionq.contract.redact import redact
 from motionq.staging import Staging
@@ -39,7 +39,7 @@ class Request:
     orientation: str = "video"
     idempotency_key: str | None = None
     tenant: str = "default"
-    labels: dict[str, str] = field(default_factory=dict)
+    labels: Mapping[str, str] = field(default_factory=dict)
     priority: str = "normal"
     deadline: datetime | timedelta | None = None
     pass_url: bool = False
@@ -59,7 +59,7 @@ class Request:
         return cls(**given)
 
     def check(self) -> VendorModel:
-        """Everything that can be said without opening a file. Raises InvalidJob."""
+        """Everything that can be said without opening a file, or knowing whose key it is. Raises InvalidJob."""
         for name in ("prompt", "model", "mode", "orientation", "tenant", "priority", "idempotency_key"):
             _check_text(name, getattr(self, name))
         model = check_request(self.model, self.prompt, self.mode, self.orientation)
@@ -71,9 +71,29 @@ class Request:
             elif not isinstance(media, str | os.PathLike | bytes) and not hasattr(media, "read"):
                 kinds = "a path, bytes, a binary file object or a web address"
                 raise InvalidJob(f"{kind}: must be {kinds}", field=kind, value=type(media).__name__)
+            elif getattr(media, "closed", False):
+                raise InvalidJob(f"{kind}: the file object given is closed", field=kind)
             elif self.pass_url:
                 raise InvalidJob(f"{kind}: with pass_url it must be a web address", field=kind)
+        if self.idempotency_key is None:  # else the job may be there since the deadline lay ahead
+            self.check_deadline(datetime.now(UTC))
         return model
+
+    def check_deadline(self, now: datetime) -> None:
+        """A job that could never be bought is refused. Raises InvalidJob."""
+        if self.deadline is None:
+            return
+        try:
+            moment = now + self.deadline if isinstance(self.deadline, timedelta) else self.deadline
+        except OverflowError:
+            raise InvalidJob("deadline: is out of range", field="deadline", value=str(self.deadline)) from None
+        if moment <= now:
+            raise InvalidJob(
+                f"deadline: {iso(moment)} is over, it is {iso(now)} now",
+                field="deadline",
+                limit=iso(now),
+                value=iso(moment),
+            )
 
     def stage(self, staging: Staging, staged: Staged) -> JobSpec:
         """Puts the files into staging and gives the spec. Raises InvalidJob for a file the vendor does not take."""
@@ -112,7 +132,9 @@ def numbered(n: int, total: int) -> Iterator[None]:
     except InvalidJob as error:
         if total == 1:
             raise
-        raise InvalidJob(f"request {n}: {error}", field=error.field, limit=error.limit, value=error.value) from None
+        raise InvalidJob(
+            f"request {n}: {error}", field=error.field, limit=error.limit, value=error.value, request=n
+        ) from None
 
 
 def is_url(media: object) -> bool:
@@ -176,6 +198,9 @@ def _check_words(request: Request) -> None:
             limit=_MAX_KEY,
             value=len(key),
         )
+    if request.deadline is not None and not isinstance(request.deadline, datetime | timedelta):
+        given = type(request.deadline).__name__
+        raise InvalidJob("deadline: must be a datetime or a timedelta", field="deadline", value=given)
     if isinstance(request.deadline, datetime) and request.deadline.tzinfo is None:
         raise InvalidJob("deadline: a moment needs its time zone", field="deadline", value=str(request.deadline))
 
@@ -191,7 +216,7 @@ def _check_labels(labels: Mapping[str, str]) -> None:
             value=len(labels),
         )
     for name, value in labels.items():
-        if not _LABEL.fullmatch(name):
+        if not isinstance(name, str) or not _LABEL.fullmatch(name):
             raise InvalidJob(
                 f"labels: name {name!r} must be 1 to 63 letters, digits or . _ / -", field="labels", value=name
             )

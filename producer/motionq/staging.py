@@ -2,8 +2,8 @@
 
 A file appears under its final name complete or not at all: it is written beside it and renamed. Equal content has an
 equal name, so staging the same video for a thousand jobs stores it once. `put` renews the modification time of a file
-that is already there, so that a clean-up by age does not take it away under a new job; object stores such as S3 can't
-renew it, there a clean-up must ask which jobs are unfinished.
+that is already there, so that a clean-up by age does not take it away under a new job; where the time can't be renewed
+(S3 and other object stores, a file of another user) a file older than a day is written again.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ import secrets
 import shutil
 import stat
 import tempfile
+import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -24,12 +25,14 @@ from typing import IO, Any, BinaryIO, cast
 from fsspec.core import split_protocol, url_to_fs
 from fsspec.registry import known_implementations
 
-from motionq.contract.errors import InvalidJob, InvalidSettings
+from motionq.contract.errors import InvalidJob, InvalidSettings, MotionQueueError
 from motionq.contract.models import Kind, VendorModel, check_size, check_type
 from motionq.contract.redact import redact
 from motionq.media import HEAD_BYTES, TYPES, recognise
 
 CHUNK_BYTES = 1024 * 1024
+SETTING = "MOTIONQ_STAGING_URL"
+_YOUNG = 86_400.0  # seconds: a file whose time can't be renewed is written again when it is older
 
 Source = str | os.PathLike[str] | bytes | BinaryIO
 
@@ -63,7 +66,7 @@ class Staging:
 
     def __init__(self, url: str) -> None:
         self.url = url
-        open_storage(url, setting="MOTIONQ_STAGING_URL")
+        open_storage(url, setting=SETTING)
 
     def __repr__(self) -> str:
         return f"Staging({redact(self.url)!r})"
@@ -72,16 +75,15 @@ class Staging:
         """Check type and bytes of `source` by its content and store it unless it is there already.
 
         Raises `InvalidJob` with field `image` or `video`: no such file, a folder, unreadable, empty, of a wrong type,
-        too large (nothing beyond the limit is read).
+        too large (nothing beyond the limit is read); `InvalidSettings` when the storage takes no files.
         """
         with _opened(source, kind, model.limits(kind).max_bytes) as (name, handle):
             start = handle.tell()
             staged = _measure(handle, name, model, kind)
-            if self._is_there(staged):
-                self._renew(staged)
-            else:
-                handle.seek(start)
-                self._write(handle, staged, kind)
+            handle.seek(start)
+            with self._usable():
+                if not (self._is_there(staged) and self._renew(staged)):
+                    self._write(handle, staged, kind)
             return staged
 
     def exists(self, staged: StagedFile) -> bool:
@@ -121,7 +123,7 @@ class Staging:
             fs.rm_file(path)
 
     def _at(self, staged: StagedFile) -> tuple[Any, str]:
-        fs, root = open_storage(self.url, setting="MOTIONQ_STAGING_URL")
+        fs, root = open_storage(self.url, setting=SETTING)
         return fs, f"{root}/{staged.key}"
 
     def _is_there(self, staged: StagedFile) -> bool:
@@ -131,11 +133,29 @@ class Staging:
         except FileNotFoundError:
             return False
 
-    def _renew(self, staged: StagedFile) -> None:
+    @contextlib.contextmanager
+    def _usable(self) -> Iterator[None]:
+        """What a storage says in its own way becomes one sentence that names the setting. Raises InvalidSettings."""
+        try:
+            yield
+        except MotionQueueError:
+            raise
+        except Exception as error:  # each back end has errors of its own, whose words may hold anything
+            reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
+            raise InvalidSettings(f"{SETTING}: {_shown(self.url)} takes no files: {reason}") from error
+
+    def _renew(self, staged: StagedFile) -> bool:
+        """Whether the file is as good as new; never makes one that has just been taken away."""
         fs, path = self._at(staged)
-        # An object store can't (see the top); a file of another user may not be ours to touch, and needs it least.
-        with contextlib.suppress(NotImplementedError, ValueError, PermissionError):
-            fs.touch(path, truncate=False)
+        try:
+            if _is_local(fs):
+                os.utime(path)
+                return True
+        except FileNotFoundError:
+            return False
+        except PermissionError:
+            pass
+        return bool(time.time() - fs.modified(path).timestamp() < _YOUNG)
 
     def _write(self, handle: IO[bytes], staged: StagedFile, kind: Kind) -> None:
         fs, path = self._at(staged)
@@ -173,6 +193,11 @@ def _missing_package(scheme: str) -> str:
     return f"needs a package that is not installed ({known.get('err', 'unknown')})"
 
 
+def _shown(url: str) -> str:
+    """The address without what may be secret in it; a local one has nothing of the kind."""
+    return url if split_protocol(url)[0] in (None, "file", "local") else redact(url)
+
+
 def _is_local(fs: Any) -> bool:
     return bool(getattr(fs, "local_file", False))
 
@@ -194,7 +219,7 @@ def _opened(source: Source, kind: Kind, limit: int) -> Iterator[tuple[str, IO[by
         yield _name_of(source), source
     else:
         with tempfile.TemporaryFile() as spool:
-            _spool(source, spool, limit)
+            _spool(source, spool, limit, kind)
             yield _name_of(source), spool
 
 
@@ -218,10 +243,10 @@ def _name_of(source: BinaryIO) -> str:
     return Path(name).name if isinstance(name, str) and name else "the file object given"
 
 
-def _spool(source: BinaryIO, spool: IO[bytes], limit: int) -> None:
+def _spool(source: BinaryIO, spool: IO[bytes], limit: int, kind: Kind) -> None:
     """Copy what can be read only once, up to one byte more than the limit: enough to see that it is too large."""
     left = limit + 1
-    while left > 0 and (chunk := source.read(min(CHUNK_BYTES, left))):
+    while left > 0 and (chunk := _read(source, min(CHUNK_BYTES, left), kind, _name_of(source))):
         spool.write(chunk)
         left -= len(chunk)
     spool.seek(0)
@@ -230,7 +255,7 @@ def _spool(source: BinaryIO, spool: IO[bytes], limit: int) -> None:
 def _measure(handle: IO[bytes], name: str, model: VendorModel, kind: Kind) -> StagedFile:
     """Hash and check the whole content, in chunks; stops at the first byte beyond the limit."""
     start = handle.tell()
-    head = handle.read(HEAD_BYTES)
+    head = _read(handle, HEAD_BYTES, kind, name)
     if not isinstance(head, bytes):
         raise InvalidJob(f"{kind}: {name} gives text, open it in binary mode ('rb')", field=kind)
     if not head:
@@ -244,9 +269,17 @@ def _measure(handle: IO[bytes], name: str, model: VendorModel, kind: Kind) -> St
     return StagedFile(sha256=sha256, size=size, media_type=found.mime, name=name)
 
 
+def _read(handle: IO[bytes], size: int, kind: Kind, name: str) -> bytes:
+    """Up to `size` bytes. Raises InvalidJob when the caller's file can't be read: that is no fault of the storage."""
+    try:
+        return handle.read(size)
+    except OSError as error:
+        raise InvalidJob(f"{kind}: {name} can't be read: {error.strerror or error}", field=kind, value=name) from None
+
+
 def _hash(handle: IO[bytes], model: VendorModel, kind: Kind, name: str) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    while chunk := handle.read(CHUNK_BYTES):
+    while chunk := _read(handle, CHUNK_BYTES, kind, name):
         digest.update(chunk)
         size += len(chunk)
         check_size(model, kind, size, name=name)  # the file may grow while it is read
@@ -257,7 +290,7 @@ def _copy(handle: IO[bytes], fs: Any, path: str, staged: StagedFile, kind: Kind)
     """Write the measured content to `path`, and make sure that it still is the measured content."""
     digest, left = hashlib.sha256(), staged.size
     with fs.open(path, "wb") as writer:
-        while left > 0 and (chunk := handle.read(min(CHUNK_BYTES, left))):
+        while left > 0 and (chunk := _read(handle, min(CHUNK_BYTES, left), kind, staged.name)):
             digest.update(chunk)
             writer.write(chunk)
             left -= len(chunk)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import io
 import sys
-from collections.abc import Iterable, Iterator, Sequence
-from datetime import UTC, datetime
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
 
+from rich.cells import cell_len
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -21,7 +23,22 @@ from motionq.purchases import counted
 
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "dim", State.SUBMIT_UNKNOWN: "yellow"}
 _PLAIN_WIDTH = 10_000  # cells are never cut or wrapped for a program that reads them
-_LIST_COLUMNS = ("JOB", "STATE", "AGE", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME")
+_LIST_COLUMNS = ("JOB", "STATE", "AGE", "TOOK", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME")
+_GAP = 2  # blanks between two columns
+
+
+@dataclass(frozen=True, kw_only=True)
+class Fitting:
+    """How a table gets narrower: `order` of the columns that go; those in `shrinks` are folded to so many cells."""
+
+    order: Sequence[str]
+    shrinks: Mapping[str, int] = field(default_factory=dict)
+
+
+_LIST_FITTING = Fitting(
+    order=("TASK", "LABELS", "OUTCOME", "TENANT", "LEFT", "TOOK", "AGE"),
+    shrinks={"OUTCOME": 24, "LABELS": 16, "TENANT": 16},
+)
 
 
 def style_of(state: State) -> str:
@@ -41,8 +58,13 @@ def span(seconds: float | None) -> str:
 
 
 def age(job: Job, now: datetime) -> float:
-    """Seconds the job has taken so far, or took."""
-    return max(0.0, ((job.updated_at if job.done else now) - job.created_at).total_seconds())
+    """Seconds since the job was submitted."""
+    return max(0.0, (now - job.created_at).total_seconds())
+
+
+def taken(job: Job, now: datetime) -> float:
+    """Seconds the job has taken so far, or took until its end."""
+    return age(job, job.updated_at if job.done else now)
 
 
 def outcome(job: Job) -> str:
@@ -65,14 +87,14 @@ def ended_line(job: Job) -> str:
 
 
 # -- the list ---------------------------------------------------------------------------------------------------------
-def list_of(jobs: Sequence[Job]) -> str:
-    """The table of `motionq list`, with a header line."""
-    now = datetime.now(UTC)
-    table = _bare(_LIST_COLUMNS)
-    for job in jobs:
-        cells = [clean(cell) or "-" for cell in _cells(job, now)]
-        table.add_row(*(Text(cell, style_of(job.state) if at == 1 else "") for at, cell in enumerate(cells)))
-    return render(table)
+def list_of(jobs: Sequence[Job], now: datetime, width: int | None = None) -> tuple[str, tuple[str, ...]]:
+    """The table of `motionq list`, with a header line, and the columns for which `width` has no room."""
+    rows = [tuple(clean(cell) or "-" for cell in _cells(job, now)) for job in jobs]
+    room = fitted(_LIST_COLUMNS, rows, width or _PLAIN_WIDTH, _LIST_FITTING)
+    table = bare([_LIST_COLUMNS[at] for at in room.columns], shrinks=_LIST_FITTING.shrinks)
+    for job, row in zip(jobs, rows, strict=True):
+        table.add_row(*(Text(row[at], style_of(job.state) if at == 1 else "") for at in room.columns))
+    return render(table, room.width), room.left_out
 
 
 def _cells(job: Job, now: datetime) -> tuple[str, ...]:
@@ -81,6 +103,7 @@ def _cells(job: Job, now: datetime) -> tuple[str, ...]:
         job.id,
         job.state.value,
         span(age(job, now)),
+        span(taken(job, now)) if job.done else "",
         span(job.eta_seconds),
         job.tenant,
         pairs,
@@ -89,19 +112,52 @@ def _cells(job: Job, now: datetime) -> tuple[str, ...]:
     )
 
 
+@dataclass(frozen=True)
+class Fitted:
+    """The columns that are shown (by their place), the names of the others, and how many cells are needed."""
+
+    columns: tuple[int, ...]
+    left_out: tuple[str, ...]
+    width: int
+
+
+def fitted(header: Sequence[str], rows: Sequence[Sequence[str]], width: int, fitting: Fitting) -> Fitted:
+    """What of a table fits into `width` cells; columns that may not go and need more make it wider."""
+    needs = [max(map(cell_len, cells)) for cells in zip(header, *rows, strict=True)]
+    needs = [min(need, fitting.shrinks.get(name, need)) for name, need in zip(header, needs, strict=True)]
+    shown, left_out = list(range(len(header))), []
+    for name in fitting.order:
+        if _total(needs, shown) <= width:
+            break
+        shown.remove(header.index(name))
+        left_out.append(name)
+    return Fitted(tuple(shown), tuple(left_out), max(width, _total(needs, shown)))
+
+
+def _total(needs: Sequence[int], shown: Sequence[int]) -> int:
+    return sum(needs[at] + _GAP for at in shown)
+
+
+def screen_width() -> int | None:
+    """Cells in a line of the terminal behind stdout; None where it leads elsewhere, and nothing is ever cut."""
+    return Console().width if sys.stdout.isatty() else None
+
+
 # -- the detail -------------------------------------------------------------------------------------------------------
-def detail(job: Job, purchases: Sequence[PurchaseLine] = ()) -> str:
-    """The page of `motionq status`: what is known of a job, then its history."""
-    table = _bare(None)
-    for name, value in _facts(job, counted(purchases)):
+def detail(job: Job, purchases: Sequence[PurchaseLine] = (), waits: str = "") -> str:
+    """The page of `motionq status`: what is known of a job, why it waits, then its history."""
+    table = bare(None)
+    for name, value in _facts(job, counted(purchases), waits):
         table.add_row(Text(name, "dim"), Text(clean(value), style_of(job.state) if name == "state" else ""))
     return render(table) + "\n\n" + render(_history(job.events))
 
 
-def _facts(job: Job, purchases: str) -> Iterator[tuple[str, str]]:
+def _facts(job: Job, purchases: str, waits: str) -> Iterator[tuple[str, str]]:
     spec = job.spec
     yield "job", job.id
     yield "state", job.state.value
+    if waits:
+        yield "waits", waits
     if job.eta_seconds is not None:
         yield "left", f"about {span(job.eta_seconds)}"
     yield "image", _source(spec.image)
@@ -145,7 +201,7 @@ def _failure(failure: Failure) -> Iterator[tuple[str, str]]:
 
 
 def _history(events: Sequence[Event]) -> Table:
-    table = _bare(("AT", "AFTER", "STATE", "STEP", "WORKER", "NOTE"))
+    table = bare(("AT", "AFTER", "STATE", "STEP", "WORKER", "NOTE"))
     for event in events:
         after = f"+{(event.at - events[0].at).total_seconds():.1f} s"
         row = (iso(event.at), after, event.state, event.step, event.worker, event.note)
@@ -173,21 +229,24 @@ def _opens(gate: GateStatus) -> str:
 
 
 # -- rendering --------------------------------------------------------------------------------------------------------
-def _bare(header: Iterable[str] | None) -> Table:
-    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False, show_header=header is not None, header_style="dim")
+def bare(header: Iterable[str] | None, shrinks: Mapping[str, int] | None = None) -> Table:
+    """A table without lines; with `shrinks` only the columns named in it are folded, the others stay whole."""
+    table = Table(box=None, padding=(0, _GAP, 0, 0), pad_edge=False, show_header=header is not None, header_style="dim")
     for name in header or ("", ""):
-        table.add_column(name, overflow="fold")
+        table.add_column(name, overflow="fold", no_wrap=shrinks is not None and name not in shrinks)
     return table
 
 
-def render(table: Table) -> str:
-    """The table as text for stdout: with colours and folded to its width on a terminal, else plain and never cut."""
-    is_terminal = sys.stdout.isatty()
+def render(table: Table, width: int | None = None) -> str:
+    """The table as text for stdout: with colours on a terminal, else plain.
+
+    It is folded to `width`, or the terminal's; without either never.
+    """
     console = Console(
         file=io.StringIO(),
-        force_terminal=is_terminal,
-        color_system="auto" if is_terminal else None,
-        width=None if is_terminal else _PLAIN_WIDTH,
+        force_terminal=sys.stdout.isatty(),
+        color_system="auto" if sys.stdout.isatty() else None,
+        width=width or screen_width() or _PLAIN_WIDTH,
         highlight=False,
         emoji=False,
         markup=False,

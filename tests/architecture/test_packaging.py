@@ -86,7 +86,7 @@ def test_every_extra_is_there() -> None:
     """The extras that INSTALL texts name exist, and each of our own that is referred to exists."""
     project = read_project(ROOT)
 
-    assert set(project.extras) == {"worker", "local", "all", "dev"}
+    assert set(project.extras) == {"worker", "local", "bench", "all", "dev"}
     assert set(project.requirements(["all"])) == set(project.requirements(["local"]))
 
 

@@ -38,8 +38,10 @@ def _written(function: object, name: str) -> str:
 def test_the_exported_names_are_those_of_the_page() -> None:
     """`__all__` is sorted and exactly the table, and nothing public is importable beside it but modules."""
     assert sorted(_first_cells("Names")) == motionq.__all__
-    beside = {n for n, v in vars(motionq).items() if not n.startswith("_") and not inspect.ismodule(v)}
+    beside = {n for n in dir(motionq) if not n.startswith("_") and not inspect.ismodule(getattr(motionq, n))}
     assert beside == set(motionq.__all__)
+    with pytest.raises(AttributeError, match="has no attribute 'Queue'"):
+        motionq.Queue  # noqa: B018
 
 
 @pytest.mark.parametrize("name", motionq.__all__)

@@ -70,7 +70,7 @@ def test_list_filters(motionq: Command, queue: MotionQueue) -> None:
     everything = motionq("list")
     assert everything.code == 0
     rows = [line.split() for line in everything.out.splitlines()]
-    assert rows[0] == ["JOB", "STATE", "AGE", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME"]
+    assert rows[0] == ["JOB", "STATE", "AGE", "TOOK", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME"]
     assert [row[0] for row in rows[1:]] == [job.id for job in reversed(jobs)]
     for args, found in (
         (["--state", "running"], [0]),
@@ -152,7 +152,7 @@ def test_ctrl_c_leaves_the_job(motionq: Command, queue: MotionQueue, submitted: 
         process.send_signal(signal.SIGINT)
         out, err = process.communicate(timeout=30)
     assert (process.returncode, out) == (130, b"")
-    assert err.decode() == f"motionq: interrupted, the job goes on: {job.id}\n"
+    assert err.decode() == f"motionq: interrupted, the job goes on: motionq wait {job.id}\n"
     assert queue.get(job.id).state is State.QUEUED
 
 

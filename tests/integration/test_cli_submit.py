@@ -244,7 +244,7 @@ def test_a_batch_with_bad_lines_enqueues_nothing(motionq: Command, queue: Motion
     assert as_json.code == 2
     errors = [line["error"] for line in as_json.jsons]
     assert [error["field"] for error in errors if isinstance(error, dict)] == [
-        *("image", "image", "image", "video", "video", "video", "colour", "key")
+        *("image", "image", "image", "video", "video", "video", "colour", "idempotency_key")
     ]
 
 

@@ -76,6 +76,10 @@ class Handler(BaseHTTPRequestHandler):
     def _record(self, task_id: str) -> None:
         self._say(200, "success", {"taskId": task_id, "state": "waiting"})
 
+    def _asked(self, task_id: str) -> None:
+        param = json.dumps({"input": json.dumps({"prompt": "a bow"})})
+        self._say(200, "success", {"taskId": task_id, "state": "generating", "param": param})
+
     def _null(self, _: str) -> None:
         self._say(422, "recordInfo is null")
 
@@ -191,6 +195,22 @@ def test_connections_are_kept_alive(vendor: Vendor, poller: Poller) -> None:
     for number in range(20):
         poller.read_many([f"task-{number}"], 10)
     assert (len(vendor.looks), vendor.connections) == (20, 1)
+
+
+def test_one_slow_answer_holds_up_no_other(vendor: Vendor, poller: Poller) -> None:
+    """What has come is handed over while the vendor still thinks about the rest; each task comes once."""
+    coming = poller.arrivals(["hang", "task-1", "task-2"], 20)
+    assert sorted(next(coming)) == ["task-1", "task-2"]
+    vendor.release.set()
+    assert [sorted(looks) for looks in coming] == [["hang"]]
+
+
+def test_only_whole_readings_tell_what_was_asked(vendor: Vendor, poller: Poller) -> None:
+    """Of a task that still runs the echo of its request is read where it is wanted."""
+    wanted = ["asked-1", "asked-2"]
+    (looks,) = poller.arrivals(wanted, 20, whole={"asked-2"})
+    readings = [look for task_id in wanted if isinstance(look := looks[task_id], Reading)]
+    assert [(r.phase, r.prompt) for r in readings] == [(Phase.RUNNING, None), (Phase.RUNNING, "a bow")]
 
 
 def test_a_batch_ends_in_time(vendor: Vendor, poller: Poller) -> None:

@@ -22,7 +22,9 @@ from support.stack import Stack
 PAGE = (Path(__file__).parents[2] / "docs" / "redis-keys.md").read_text(encoding="utf-8")
 _NOT_KEYS = {"for_lua", "queue", "queue_name", "kombu_prefix"}
 # What a job that succeeded at once never has.
-_ABSENT = {"failure", "generations"}
+# Kept only while a job needs them, or only where they say something.
+_BRIEF = {"armed_under", "durable_at", "sender", "sent_until"}
+_ABSENT = {"failure", "generations", "contents"} | _BRIEF
 
 
 def _rows(heading: str) -> list[list[str]]:

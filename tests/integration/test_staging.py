@@ -9,6 +9,7 @@ import stat
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import BinaryIO, cast
 
@@ -16,7 +17,7 @@ import pytest
 
 from motionq.contract.errors import InvalidJob, InvalidSettings
 from motionq.contract.models import MODELS
-from motionq.staging import StagedFile, Staging
+from motionq.staging import StagedFile, Staging, open_storage
 
 MEDIA = Path(__file__).parents[1] / "media"
 PNG = MEDIA / "astronaut.png"
@@ -173,6 +174,17 @@ def test_equal_content_is_stored_once_and_renewed(tmp_path: Path) -> None:
     staging.put(PNG.read_bytes(), model=MODEL, kind="image")
     assert (path.stat().st_ino, path.stat().st_mtime > 1) == (inode, True)
     assert stored(tmp_path) == [str(path.relative_to(tmp_path))]
+
+
+def test_an_object_is_written_again_when_it_is_old() -> None:
+    """Where a time can't be renewed a file older than a day is as good as gone: a clean-up by age may be near."""
+    staging = Staging("memory://renewed")
+    fs, root = open_storage(staging.url, setting="MOTIONQ_STAGING_URL")
+    path = f"{root}/{staging.put(PNG, model=MODEL, kind='image').key}"
+    for days, again in ((0.9, False), (1.1, True)):
+        fs.store[path].modified = at = datetime.now(UTC) - timedelta(days=days)
+        staging.put(PNG, model=MODEL, kind="image")
+        assert (fs.modified(path) != at) is again
 
 
 def test_a_half_file_is_replaced(tmp_path: Path) -> None:

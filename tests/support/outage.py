@@ -12,8 +12,8 @@ from motionq import Job, MotionQueue, Settings
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record
 from motionq.contract.store import JobStore
-from motionq_ops.nursery import Child, Nursery
 from motionq_ops.bench.proxy import Proxies
+from motionq_ops.nursery import Child, Nursery
 from motionq_ops.redis_server import RedisServer, free_port
 from motionq_ops.sandbox.process import SandboxProcess
 from support.aof import lose_power

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 from datetime import UTC, datetime, timedelta
 from itertools import permutations
 
@@ -17,12 +18,13 @@ from motionq.contract.errors import (
     InvalidJob,
     InvalidSettings,
     JobNotFound,
+    KeyConflict,
     QueueUnavailable,
     WaitTimeout,
 )
 from motionq.contract.job import Event, Failure, Job, JobSpec, Result, StagedSource, UrlSource
 from motionq.contract.states import State
-from motionq.live import progress_line, table_of
+from motionq.live import Look, progress_line, table_of, what_goes_on
 from motionq.output import Code, WrongUsage, clean, code_of, error_object, report, wants_json, worst
 from motionq.tables import detail, list_of, span
 
@@ -141,11 +143,11 @@ def test_the_worst_code_wins() -> None:
             {"kind": "refused", "field": None, "limit": None, "value": None, "message": "bought"},
         ),
         (
-            IdempotencyConflict("k", "j1"),
+            IdempotencyConflict([KeyConflict(1, "k", "j1")]),
             1,
             {
                 "kind": "idempotency_conflict",
-                "field": "key",
+                "field": "idempotency_key",
                 "limit": None,
                 "value": "j1",
                 "message": "idempotency key 'k' already belongs to job j1, which asks for something else",
@@ -229,27 +231,97 @@ def test_the_detail_shows_everything_but_secrets() -> None:
 
 
 def test_the_list_has_stable_columns() -> None:
-    """Without a terminal nothing is cut or wrapped, and an empty cell is a dash."""
+    """Without a terminal nothing is cut or wrapped, and an empty cell is a dash. AGE runs on, TOOK does not."""
     done = job(State.SUCCEEDED, task_id="t1", labels={}, result=Result(file="/results/" + "x" * 200))
-    assert list_of([done]).splitlines() == [
-        "JOB                         STATE      AGE         LEFT  TENANT   LABELS  TASK  OUTCOME",
-        f"01jb2m4c6e8g0j2m4p6r8t0v2x  succeeded  1 min 10 s  -     default  -       t1    /results/{'x' * 200}",
+    table, left_out = list_of([done, job(eta_seconds=40)], NOW)
+    assert left_out == ()
+    assert [re.split(r"  +", line) for line in table.splitlines()] == [
+        ["JOB", "STATE", "AGE", "TOOK", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME"],
+        [done.id, "succeeded", "1 min 40 s", "1 min 10 s", "-", "default", "-", "t1", f"/results/{'x' * 200}"],
+        [done.id, "running", "1 min 40 s", "-", "40 s", "default", "order=17", "-", "-"],
     ]
 
 
+@pytest.mark.parametrize(
+    ("width", "left_out"),
+    [
+        (200, ()),
+        (130, ("TASK",)),
+        (110, ("TASK", "LABELS")),
+        (90, ("TASK", "LABELS", "OUTCOME")),
+        (60, ("TASK", "LABELS", "OUTCOME", "TENANT", "LEFT", "TOOK")),
+        (20, ("TASK", "LABELS", "OUTCOME", "TENANT", "LEFT", "TOOK", "AGE")),
+    ],
+)
+def test_a_narrow_list_leaves_columns_out(width: int, left_out: tuple[str, ...]) -> None:
+    """What does not fit is left out, the longest words first; IDs and states stand whole, each job's in one line."""
+    jobs = [
+        job(State.SUBMIT_UNKNOWN, labels={"a" * 10: "b" * 10}),
+        job(State.FAILED, task_id="f" * 32, failure=Failure(reason="invalid_media", message="too short " * 20)),
+    ]
+    table, missing = list_of(jobs, NOW, width)
+    assert missing == left_out
+    lines = table.splitlines()
+    assert [line.split()[:2] for line in lines if line.startswith("01jb")] == [
+        [job_.id, job_.state.value] for job_ in jobs
+    ]
+    if width > 42:
+        assert max(map(len, lines)) <= width
+        assert set(lines[0].split()) == {
+            *("JOB", "STATE", "AGE", "TOOK", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME")
+        } - set(left_out)
+
+
 def test_a_line_of_progress() -> None:
-    """Without a terminal a change of state is one line with the seconds so far and the ETA."""
-    assert progress_line(job(), NOW) == "01jb2m4c6e8g0j2m4p6r8t0v2x running, 1 min 40 s"
-    assert progress_line(job(eta_seconds=125), NOW).endswith(" running, 1 min 40 s, about 2 min 5 s left")
+    """Without a terminal a change is one line with the seconds so far, the ETA, and why the job waits."""
+    assert progress_line(Look(job(), NOW)) == "01jb2m4c6e8g0j2m4p6r8t0v2x running, 1 min 40 s"
+    assert progress_line(Look(job(eta_seconds=125), NOW)).endswith(" running, 1 min 40 s, about 2 min 5 s left")
+    closed = Look(job(State.READY, eta_seconds=125), NOW, "gate closed: no credits")
+    assert progress_line(closed).endswith(" ready, 1 min 40 s: gate closed: no credits")
 
 
 def test_the_live_table_runs_on_between_looks() -> None:
     """Ten seconds after a look the table shows ten seconds more and an ETA of ten seconds less."""
-    jobs = [(job(eta_seconds=40), NOW - timedelta(seconds=10))] + [(job(), NOW)] * 21
-    console = Console(file=io.StringIO(), width=100)
-    with console.capture() as captured:
-        console.print(table_of(jobs, NOW))
-    rows = [line.split("  ") for line in captured.get().splitlines()]
-    assert [cell.strip() for cell in rows[1] if cell] == [jobs[0][0].id, "running", "1 min 40 s", "about 30 s"]
+    earlier = NOW - timedelta(seconds=10)
+    looks = [
+        Look(job(eta_seconds=40), earlier, "uploaded"),
+        Look(job(State.READY, eta_seconds=40), NOW, "gate closed: no credits"),
+        *[Look(job(), NOW)] * 20,
+    ]
+    rows = _drawn(looks, 120)
+    assert rows[0] == ["JOB", "STATE", "TIME", "LEFT", "NOTE"]
+    assert rows[1] == [looks[0].job.id, "running", "1 min 40 s", "about 30 s", "uploaded"]
+    assert rows[2] == [looks[0].job.id, "ready", "1 min 40 s", "-", "gate closed: no credits"]
     assert len(rows) == 22
-    assert rows[-1][0].strip() == "and 2 more"
+    assert rows[-1] == ["and 2 more"]
+
+
+def test_a_narrow_live_table_keeps_the_reason() -> None:
+    """On 66 columns the time that is left gives way to why the job waits; ID and state are never cut."""
+    look = Look(job(State.READY, eta_seconds=40), NOW, "gate closed: no credits")
+    assert _drawn([look], 66) == [
+        ["JOB", "STATE", "TIME", "NOTE"],
+        [look.job.id, "ready", "1 min 40 s", "gate closed: no"],
+        ["credits"],
+    ]
+    assert _drawn([look], 40) == [["JOB", "STATE"], [look.job.id, "ready"]]
+
+
+def _drawn(looks: list[Look], width: int) -> list[list[str]]:
+    console = Console(file=io.StringIO(), width=width)
+    with console.capture() as captured:
+        console.print(table_of(looks, NOW, width))
+    return [re.split(r"  +", line.strip()) for line in captured.get().splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("count", "said"),
+    [
+        (1, "interrupted, the job goes on: motionq wait j1"),
+        (3, "interrupted, 3 jobs go on: motionq wait j1 j2 j3"),
+        (500, "interrupted, 500 jobs go on: motionq wait --all (j1, j2, j3, …)"),
+    ],
+)
+def test_what_goes_on_is_counted(count: int, said: str) -> None:
+    """Ctrl+C says how many jobs go on and how to wait again; of many only the first are named."""
+    assert what_goes_on([f"j{n}" for n in range(1, count + 1)]) == said

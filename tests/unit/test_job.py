@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from pydantic import ValidationError
 
-from motionq.contract.errors import InvalidJob, JobFailed
+from motionq.contract.errors import ActionRefused, InvalidJob, JobFailed
 from motionq.contract.job import Event, Failure, Job, JobSpec, Result, StagedSource, UrlSource, iso, spec_from
 from motionq.contract.record import event_from, from_hash, to_job
 from motionq.contract.states import Purchase, State
@@ -180,13 +180,17 @@ def test_times_are_utc_with_milliseconds() -> None:
 
 @pytest.mark.parametrize("state", State)
 def test_done_and_raise_for_failure(state: State) -> None:
-    """Final states are done; only failed and cancelled jobs raise, with the failure in one line."""
+    """Failed and cancelled jobs raise, with the failure in one line; so do those of which nobody knows yet."""
     job = _job(state=state, failure=Failure(reason="refused", message="no such model"))
 
     assert job.done is (state in ("succeeded", "failed", "cancelled"))
     sentence = {State.FAILED: "j1: refused: no such model", State.CANCELLED: "j1: cancelled"}.get(state)
-    if sentence is None:
+    if state is State.SUCCEEDED:
         assert job.raise_for_failure() is job
+    elif sentence is None:
+        with pytest.raises(ActionRefused) as refused:
+            job.raise_for_failure()
+        assert str(refused.value) == f"job j1 is {state}: whether it fails is known when it has ended"
     else:
         with pytest.raises(JobFailed) as caught:
             job.raise_for_failure()

@@ -13,7 +13,6 @@ from motionq_ops.plan import (
     without_settings,
     worker_command,
 )
-from motionq_worker import flower_config
 
 FOREIGN = {
     "PATH": "/bin",
@@ -108,16 +107,16 @@ def test_records_for_the_sandbox_lie_apart() -> None:
 
 
 def test_flower_listens_on_loopback_and_reads_only() -> None:
-    """Its API is open without a login, so it is reachable from this machine alone and changes nothing."""
+    """Its pages have no login unless one is set: they are for this machine alone, change nothing, and have no API."""
     command = flower_command(REAL, "unix:///s")
     assert command.argv[-3:] == ("flower", "--address=127.0.0.1", "--port=5555")
-    assert command.environment["FLOWER_UNAUTHENTICATED_API"] == "true"
+    assert "FLOWER_UNAUTHENTICATED_API" not in command.environment
     assert command.environment["FLOWER_READ_ONLY"] == "true"
 
 
 def test_what_the_operator_set_for_flower_wins() -> None:
-    """A login, or a closed API, set in the environment holds for the stack's Flower too."""
-    own = {"FLOWER_BASIC_AUTH": "me:secret", "FLOWER_UNAUTHENTICATED_API": "false", "FLOWER_MAX_TASKS": "10"}
+    """A login, or an open API, set in the environment holds for the stack's Flower too."""
+    own = {"FLOWER_BASIC_AUTH": "me:secret", "FLOWER_UNAUTHENTICATED_API": "true", "FLOWER_MAX_TASKS": "10"}
     told = flower_command(Plan(data_dir=DATA, flower_port=1, environment=own), "unix:///s").environment
     assert {name: told[name] for name in own} == own
 
@@ -126,20 +125,3 @@ def test_the_demo_forgets_every_setting() -> None:
     """Nothing that configures motionq, Celery or Flower is left in its environment."""
     more = {"PUBLIC_BASE_URL": "https://us", "FLOWER_PORT": "1", "MOTIONQ_NO_SUCH": "x"}
     assert without_settings(FOREIGN | more) == {"PATH": "/bin", "NO_PROXY": "example.com"}
-
-
-def test_a_bare_flower_gets_motionqs_options(tmp_path: Path) -> None:
-    """`celery -A motionq_worker.app flower` shows arguments and results, keeps its rows, and stays on loopback."""
-    environment = {"FLOWER_ADDRESS": "0.0.0.0"}
-    flower_config.prepare(["celery", "-A", "motionq_worker.app", "flower"], environment, tmp_path)
-    assert environment == flower_config.options(tmp_path) | {"FLOWER_ADDRESS": "0.0.0.0"}
-    assert environment["FLOWER_TASKS_COLUMNS"] == "name,uuid,state,args,result,received,runtime,worker"
-    assert Path(environment["FLOWER_DB"]).parent.is_dir()
-
-
-def test_a_worker_is_left_alone_by_flowers_options(tmp_path: Path) -> None:
-    """Only Flower's own process gets its options."""
-    environment: dict[str, str] = {}
-    flower_config.prepare(["celery", "-A", "motionq_worker.app", "worker"], environment, tmp_path)
-    assert environment == {}
-    assert list(tmp_path.iterdir()) == []

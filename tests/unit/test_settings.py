@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from pathlib import Path
 
@@ -11,6 +10,7 @@ import pytest
 from motionq.contract import settings as module
 from motionq.contract.errors import InvalidSettings, QueueUnavailable
 from motionq.contract.settings import load, rate, seconds, size, unknown_names
+from motionq_ops import stack_file
 
 SECRET = "sk-t0p-s3cret"
 
@@ -189,6 +189,27 @@ def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "MOTIONQ_TICK: must be more than 0" in told
 
 
+@pytest.mark.parametrize(
+    ("name", "value", "sentence"),
+    [
+        ("MOTIONQ_MAX_IN_FLIGHT", "many", "must be a whole number, not 'many'"),
+        ("MOTIONQ_MAX_IN_FLIGHT", "0", "must be 1 or more, not '0'"),
+        ("FLOWER_PORT", "65536", "must be 65535 or less, not '65536'"),
+        ("MOTIONQ_MAX_CREDITS_PER_DAY", "lots", "must be a number, not 'lots'"),
+        ("MOTIONQ_LOG_LEVEL", "LOUD", "must be DEBUG, INFO, WARNING or ERROR, not 'LOUD'"),
+        ("MOTIONQ_NAMESPACE", "a b", "must be 1 to 64 letters, digits or . _ -, not 'a b'"),
+    ],
+)
+def test_a_wrong_value_is_told_in_our_words(
+    name: str, value: str, sentence: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Setting, what is allowed, and the value: nothing of how the check is built."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as caught:
+        load()
+    assert str(caught.value) == f"{name}: {sentence}"
+
+
 def test_every_missing_name_is_told_at_once() -> None:
     """What a program needs and does not have is named in one error."""
     with pytest.raises(InvalidSettings) as caught:
@@ -241,8 +262,26 @@ def test_the_local_stack_is_found_through_its_file(monkeypatch: pytest.MonkeyPat
     with pytest.raises(QueueUnavailable, match=r"start one with `motionq up --sandbox`, or set REDIS_URL$"):
         load().server()
 
-    (tmp_path / module.STACK_FILE).write_text(json.dumps({"redis_url": "unix:///x?db=0"}), encoding="utf-8")
-    assert load().server() == "unix:///x?db=0"
+    with stack_file.sole_owner(tmp_path):
+        stack_file.write(tmp_path, {"redis_url": "unix:///x?db=0"})
+        assert load().server() == "unix:///x?db=0"
+
+
+def test_a_stack_that_was_killed_is_not_taken_for_a_living_one(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What a killed `up` left behind names a server that is gone: it is refused, and the next `up` takes it away."""
+    monkeypatch.setenv("MOTIONQ_DATA_DIR", str(tmp_path))
+    with stack_file.sole_owner(tmp_path):
+        stack_file.write(tmp_path, {"redis_url": "redis://127.0.0.1:6379/0"})
+    for _ in range(2):  # looking changes nothing
+        with pytest.raises(QueueUnavailable) as caught:
+            load().server()
+        assert str(caught.value) == (
+            f"the local stack in {tmp_path} has ended without cleaning up: start it again with `motionq up`, or set"
+            " REDIS_URL"
+        )
+
+    with stack_file.sole_owner(tmp_path), pytest.raises(QueueUnavailable, match=r"^no queue server is known: "):
+        load().server()
 
 
 def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

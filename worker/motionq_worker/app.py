@@ -29,6 +29,7 @@ from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings, load
 from motionq_worker import flower_config, observability, scratch, startup
 from motionq_worker.clock import ClockStep
+from motionq_worker.kept_clients import keep_clients
 from motionq_worker.services import Services
 from motionq_worker.settings import load_worker
 
@@ -106,6 +107,7 @@ def make_app(settings: Settings) -> MotionqCelery:
         timezone="UTC",
     )
     made.steps["consumer"].add(ClockStep)
+    keep_clients()
     return made
 
 

@@ -3,22 +3,24 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 from motionq.contract import states
 from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import State
-from motionq.contract.store import moved
+from motionq.contract.store import Waiting, moved
 from motionq_worker import decisions
 from motionq_worker.decisions import Decision
 from motionq_worker.gate import estimate
 from motionq_worker.kie.errors import KieFault
 from motionq_worker.kie.messages import Phase, Reading
+from motionq_worker.kie.poller import Looks
 from motionq_worker.schedule import next_look
 from motionq_worker.services import Services
 from motionq_worker.settings import submit_lease
 
+_WAITING = (State.RUNNING, State.CANCELLING)
 _log = logging.getLogger(__name__)
 
 _SHARE_OF_LEASE = 0.7  # reading ends well before the claims of its jobs do
@@ -26,7 +28,11 @@ _PATIENCE = 600_000  # ms for which a task that somebody named may stay invisibl
 
 
 class Batch:
-    """The jobs of one check message."""
+    """The jobs of one check message.
+
+    Most looks find nothing new. For those only a few fields of each job are read, and one call sets all their alarms;
+    the whole record is read where something has happened.
+    """
 
     def __init__(self, s: Services, message_id: str, worker: str) -> None:
         self._s = s
@@ -34,37 +40,57 @@ class Batch:
         self._worker = worker
         self._started = 0
         self._now = 0
-        self.waiting: list[Record] = []
+        self.waiting: list[Waiting] = []
         self.candidates: list[tuple[Record, PurchaseLine, str]] = []
         self.looks: dict[str, Reading | KieFault] = {}
 
     def wanted(self, job_ids: Sequence[str]) -> list[str]:
         """The tasks to read: of the jobs that wait for one, and those that somebody named for a purchase."""
-        for record in self._s.store.get_many(dict.fromkeys(job_ids)):
-            if record.state in (State.RUNNING, State.CANCELLING):
-                self.waiting.append(record)
+        jobs = self._s.store.waiting(dict.fromkeys(job_ids))
+        self.waiting = [job for job in jobs if job.state in _WAITING]
+        for record in self._s.store.get_many(job.id for job in jobs if job.named):
             self.candidates += [(record, p, p.candidate) for p in record.purchases if p.candidate]
-        return [r.task_id for r in self.waiting if r.task_id] + [task for _, _, task in self.candidates]
+        return [job.task_id for job in self.waiting if job.task_id] + [task for _, _, task in self.candidates]
 
-    def read(self, task_ids: Sequence[str]) -> None:
-        """All readings of the batch, concurrently."""
-        self._started = self._s.store.now()
-        if task_ids:
-            self.looks = self._s.poller.read_many(task_ids, timeout=self._s.settings.check_lease * _SHARE_OF_LEASE)
-        self._now = self._s.store.now()
+    def read(self, task_ids: Sequence[str]) -> Iterator[Looks]:
+        """All readings of the batch, concurrently; those that are there need not wait for the slow ones."""
+        self._started = self._now = self._s.store.now()
+        if not task_ids:
+            return
+        self._s.estimates.refresh()
+        named = frozenset(task for _, _, task in self.candidates)
+        patience = self._s.settings.check_lease * _SHARE_OF_LEASE
+        for looks in self._s.poller.arrivals(task_ids, timeout=patience, whole=named):
+            self._now = self._s.store.now()
+            self.looks |= looks
+            yield looks
 
-    def write_verdicts(self) -> list[str]:
-        """What each reading of a waiting job's task means; returns the jobs that have the vendor's verdict now."""
-        said = [(record, decision) for record in self.waiting if (decision := self._means(record)) is not None]
-        pipe = self._s.store.redis.pipeline(transaction=False)
-        for record, decision in said:
-            self._learn(record, decision)
-            self._queue(pipe, record, decision)
-        outcomes = moved(pipe.execute(raise_on_error=False)) if said else []
-        for (record, _), outcome in zip(said, outcomes, strict=True):
-            if outcome.outcome == "error":
-                _log.error("the reading of job %s could not be written: %s", record.id, outcome.state)
-        return [r.id for (r, d), o in zip(said, outcomes, strict=True) if d.settled and o.ok]
+    def write_verdicts(self, looks: Looks) -> list[str]:
+        """What these readings mean for the jobs that wait; returns those that have the vendor's verdict now."""
+        still: list[tuple[Waiting, float]] = []
+        said: list[tuple[Waiting | Record, Decision]] = []
+        unclear: list[Waiting] = []
+        for job in self.waiting:
+            if job.task_id not in looks:
+                continue
+            wait = self._s.estimates.schedule(job).next_look
+            decision = decisions.nothing_new(job.running_since, looks[job.task_id], self._now, self._s.rules, wait)
+            if decision is None:
+                unclear.append(job)
+            elif decision.move is states.STILL_RUNNING and decision.note is None:
+                still.append((job, decision.alarm_in))
+                self._s.estimates.still(job, looks[job.task_id], self._now)
+            else:
+                said.append((job, decision))
+        done = self._write([*said, *self._meant(unclear, looks)])
+        self._s.meter.add("move", states.STILL_RUNNING.name, by=self._s.store.still(still))
+        return done
+
+    def write_overdue(self) -> None:
+        """Jobs that are being cancelled and have no task: is our patience at its end?"""
+        records = self._s.store.get_many(job.id for job in self.waiting if not job.task_id)
+        means = [(record, decisions.overdue(record, self._now, self._s.rules)) for record in records]
+        self._write([(record, decision) for record, decision in means if decision is not None])
 
     def write_candidates(self) -> None:
         """A named task that is the purchase's own is recorded; another's is dropped; an invisible one waits a while."""
@@ -74,28 +100,48 @@ class Batch:
                 continue
             window = submit_lease(self._s.settings)
             genuine = decisions.confirms(look, record, line, window)
+            self._s.meter.add("candidate", "confirmed" if genuine else "dropped")
             if genuine:
                 self._record(record, line, task_id)
             if not genuine or line.task_id == task_id:  # where the task was known, recording it may change nothing
                 self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce, task=task_id)
 
-    def _means(self, record: Record) -> Decision | None:
-        rules = self._s.rules
-        if not record.task_id:
-            return decisions.overdue(record, self._now, rules)
-        look = self.looks.get(record.task_id)
-        if isinstance(look, Reading):
-            return decisions.look(record, look, started=self._started, now=self._now, rules=rules)
-        return decisions.unread(record, look, self._now, rules)
+    def _meant(self, jobs: Sequence[Waiting], looks: Looks) -> list[tuple[Waiting | Record, Decision]]:
+        """What readings mean for which the whole record must be known."""
+        asked = {job.id: (job.nonce, job.task_id) for job in jobs}
+        found: list[tuple[Waiting | Record, Decision]] = []
+        for record in self._s.store.get_many(asked):
+            look = looks[asked[record.id][1]]
+            if asked[record.id] == (record.nonce, record.task_id) and isinstance(look, Reading):
+                wait = self._s.estimates.schedule(record).next_look
+                times = {"started": self._started, "now": self._now}
+                decision = decisions.look(record, look, **times, rules=self._s.rules, wait=wait)
+                self._learn(record, look, decision)
+                found.append((record, decision))
+        return found
 
-    def _queue(self, pipe: Any, record: Record, decision: Decision) -> None:
+    def _write(self, said: Sequence[tuple[Waiting | Record, Decision]]) -> list[str]:
+        """The jobs that have the vendor's verdict now."""
+        pipe = self._s.store.redis.pipeline(transaction=False)
+        for job, decision in said:
+            self._queue(pipe, job, decision)
+        if said:
+            self._s.estimates.teach(pipe)
+        outcomes = moved(pipe.execute(raise_on_error=False)[: len(said)]) if said else []
+        for (job, decision), outcome in zip(said, outcomes, strict=True):
+            self._s.meter.moved(decision.move.name, outcome.outcome, outcome.state, decision.set)
+            if outcome.outcome == "error":
+                _log.error("the reading of job %s could not be written: %s", job.id, outcome.state)
+        return [job.id for (job, d), o in zip(said, outcomes, strict=True) if d.settled and o.ok]
+
+    def _queue(self, pipe: Any, job: Waiting | Record, decision: Decision) -> None:
         extra = {"parent": self._message_id} if decision.settled else {}
         self._s.store.move(
             decision.move,
-            record.id,
+            job.id,
             pipeline=pipe,
-            nonce=record.nonce,
-            task=record.task_id or None,
+            nonce=job.nonce,
+            task=job.task_id or None,
             set=decision.set | extra,
             add=decision.add or None,
             unset=list(decision.unset) or None,
@@ -130,9 +176,11 @@ class Batch:
     def _event(self, note: str) -> dict[str, str]:
         return {"step": "check", "worker": self._worker, "note": note}
 
-    def _learn(self, record: Record, decision: Decision) -> None:
+    def _learn(self, record: Record, look: Reading, decision: Decision) -> None:
         """What a verdict teaches: how long such jobs take, and which uploads the vendor can't read."""
         if decision.move is states.PAID:
-            self._s.estimates.learn(record, (self._now - record.running_since) / 1000)
+            self._s.estimates.ended(record, look, self._now)
+        else:
+            self._s.estimates.still(record, look, self._now)
         if decision.new_upload:
             self._s.uploads.forget(record.contents)

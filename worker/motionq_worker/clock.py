@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import random
 import threading
+import time
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -21,12 +22,17 @@ from ulid import ULID
 from motionq.contract.errors import MotionQueueError
 from motionq.contract.settings import Settings
 from motionq.contract.store import Claim, reachable
+from motionq_worker import scratch
 from motionq_worker.gate import Gate
 from motionq_worker.publisher import Publisher
 from motionq_worker.recovery import replay_journal
 from motionq_worker.services import Services
 
-CHECKS_PER_MESSAGE = 100
+CHECKS_PER_MESSAGE = 200
+MANY = 100  # looks due at once, from which on ticks come sooner: many looks in small, even portions are on time
+SOME = 8  # the same for steps that are published one by one
+TURN, BUSY = 0.9, 0.4  # of a tick: how long a turn lasts for all workers, and the pause of a busy one
+JOURNAL = 1.0  # seconds between two looks at the journal
 IDLE = 2.0  # seconds between ticks while no alarm is near
 SILENT = 30.0  # seconds after which a worker without a sign of life counts as gone
 _FORGET = 100  # finished records dropped per tick
@@ -45,6 +51,9 @@ class Clock:
         self._gate: Gate = services.gate
         self._publisher = publisher
         self._worker = worker
+        self._journal_next = 0.0
+        self._busy = False  # whether my last turn found many looks: the next one then comes sooner
+        self._ticked = 0.0  # when it was (monotonic)
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="motionq-clock", daemon=True)
@@ -78,22 +87,49 @@ class Clock:
             # Somebody else may just have had the turn: after a wake-up the next tick comes soon in any case.
             pause = min(pause, self._settings.tick) if woken else pause
             woken = self._wake.wait(pause * random.uniform(0.9, 1.1))
+            if woken:
+                self._stop.wait(self._until_turn())
             self._wake.clear()
+
+    def _until_turn(self) -> float:
+        """Seconds for which nobody can have a turn since mine was the last: a wake-up need not ask before."""
+        return max(0.0, self._ticked + self._settings.tick * (BUSY if self._busy else TURN) - time.monotonic())
 
     def tick(self) -> float:
         """One tick; returns how many seconds the next one can wait.
 
         Each part stands alone: what goes wrong in one must not keep the others from their jobs.
         """
-        mine, workers, next_alarm = self._turn()
-        self._part("journal", lambda: replay_journal(self._services))
+        again = self._busy and time.monotonic() >= self._ticked + self._settings.tick * BUSY * TURN
+        mine, workers, next_alarm = self._turn(again)
+        scratch.ticked()
+        self._part("journal", self._look_at_journal)
+        if again or mine:
+            self._busy = False
         if mine:
+            self._ticked = time.monotonic()
             self._part("beat", self._services.beat.beat)
             self._part("gate", lambda: self._gate.admit(self._worker))
-            for step in ("deliver", "check", "submit", "upload"):
-                self._part(step, lambda step=step: self._publish(step, workers))  # type: ignore[misc]
+            self._part("deliver", lambda: self._publish("deliver", workers))
+            self._part("check", lambda: self._publish_checks(workers))
+            self._part("submit", lambda: self._publish("submit", workers))
+            self._part("upload", lambda: self._publish("upload", workers))
             self._part("prober", self._services.prober.look)
+            self._part("balance", lambda: self._services.balance.look())
+            self._part("sweep", lambda: self._services.sweeper.look())
             self._part("forget", lambda: self._services.store.scripts.run("forget", {"limit": _FORGET}))
+        self._part("reports", self._services.reports.tick)
+        return self._pause(next_alarm)
+
+    def _look_at_journal(self) -> None:
+        """A busy worker ticks twenty times a second, and holds each of its task IDs there for seconds."""
+        if time.monotonic() >= self._journal_next:
+            self._journal_next = time.monotonic() + JOURNAL
+            replay_journal(self._services)
+
+    def _pause(self, next_alarm: int) -> float:
+        if self._busy:
+            return self._settings.tick * BUSY
         near = 0 <= next_alarm <= IDLE * 1000
         return self._settings.tick if near else max(IDLE, self._settings.tick)
 
@@ -105,10 +141,11 @@ class Clock:
         except Exception:  # a defect of ours
             _log.exception("the clock's %s failed", name)
 
-    def _turn(self) -> tuple[bool, int, int]:
+    def _turn(self, again: bool) -> tuple[bool, int, int]:
         argument = {
             "worker": self._worker,
-            "turn": max(1, int(self._settings.tick * 900)),
+            "turn": max(1, int(self._settings.tick * TURN * 1000)),
+            "again": again or None,
             "silent": int(SILENT * 1000),
         }
         with reachable():
@@ -116,11 +153,9 @@ class Clock:
         return bool(mine), max(1, int(workers)), int(next_alarm)
 
     def _publish(self, step: str, workers: int) -> None:
-        claims = self._claim(step, workers)
-        if step == "check":
-            self._publisher.checks(_chunks(self._named() + [claim.job_id for claim in claims]))
-        elif claims:
+        if claims := self._claim(step, workers):
             self._publisher.steps(claims)
+            self._busy = self._busy or len(claims) >= SOME
 
     def _claim(self, step: str, workers: int) -> list[Claim]:
         room = self._room(step, workers)
@@ -128,26 +163,24 @@ class Clock:
             return []
         transfers = self._settings.transfers * workers if step in ("upload", "deliver") else None
         rate = self._settings.submit_rate[0] if step == "submit" else None
-        return self._services.store.claim(step, room=room, lease=self._lease(step), transfers=transfers, rate=rate)
+        lease = self._settings.step_lease
+        return self._services.store.claim(step, room=room, lease=lease, transfers=transfers, rate=rate)
 
-    def _named(self) -> list[str]:
-        """Jobs for which a callback or a person has named a task."""
-        return self._services.store.due_candidates(room=CHECKS_PER_MESSAGE, lease=self._settings.check_lease)
+    def _publish_checks(self, workers: int) -> None:
+        """Looks that are due, as many as may be read now; first those for which somebody has named a task."""
+        lease, rate = self._settings.check_lease, self._settings.read_rate
+        named = self._services.store.due_candidates(room=CHECKS_PER_MESSAGE, lease=lease)
+        room = max(0, self._room("check", workers)) * CHECKS_PER_MESSAGE
+        due = self._services.store.claim_checks(room=room, lease=lease, rate=rate, named=len(named))
+        self._publisher.checks(_chunks([*named, *due.job_ids]))
+        self._busy = self._busy or due.left > 0 or len(due.job_ids) >= MANY
 
     def _room(self, step: str, workers: int) -> int:
-        """How many jobs may be published for a step now: what its queue can still take, and can start soon."""
+        """How many messages of a step may be published now: what its queue can still take, and can start soon."""
         keys, redis = self._services.store.keys, self._services.store.redis
         with reachable():
             waiting = int(redis.llen(keys.queue(step)))
-        free = queue_cap(self._settings, workers) - waiting
-        if step != "check":
-            return free
-        share = self._settings.read_rate[0] / self._settings.read_rate[1] * self._settings.tick
-        # A share below one read per tick is kept on average: chance rounds it.
-        return min(free * CHECKS_PER_MESSAGE, int(share) + (random.random() < share % 1))
-
-    def _lease(self, step: str) -> float:
-        return self._settings.check_lease if step == "check" else self._settings.step_lease
+        return queue_cap(self._settings, workers) - waiting
 
 
 def _words(error: Exception) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -22,6 +23,9 @@ REFUSALS_IN_A_ROW = 4  # a generic 500 is repeated under a new nonce, this often
 CLOCKS_DIFFER = 300_000  # ms
 ADDRESSES_FOLLOW = 300_000  # ms for which a success without addresses is looked at again
 RESULTS_KEPT = 14 * 86_400_000  # ms the vendor says it keeps results
+
+
+Wait = Callable[[float], float]  # the age of a task → until the next look, seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,27 +173,36 @@ def confirms(reading: Reading, record: Record, line: PurchaseLine, window: float
     return belongs(reading, record, line.nonce) and -CLOCKS_DIFFER <= since <= window * 1000 + CLOCKS_DIFFER
 
 
-def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rules) -> Decision:
+def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rules, wait: Wait = next_look) -> Decision:
     """What a reading means for a job that waits for its task; `started`: ms at which the reading began."""
     age = (now - record.running_since) / 1000
     counted = record.purchase.estimate if record.purchase else 0.0
     if not belongs(reading, record, record.nonce):
-        return _still(age, rules)  # kie.ai's record of this task is about another request
+        return _still(age, rules, wait)  # kie.ai's record of this task is about another request
     if reading.phase is Phase.SUCCESS and not reading.result_urls and _fresh(reading, now):
-        return _still(age, rules)  # its addresses may follow
+        return _still(age, rules, next_look)  # its addresses may follow
     if reading.phase is Phase.SUCCESS:
         return _paid(reading, now, counted)
     if reading.phase is Phase.FAIL:
         return _fail(record, reading, started, now, rules)
     if reading.phase is Phase.NOT_VISIBLE:
-        return _still(age, rules, _now_and_then(age, "kie.ai does not know this task (yet)"))
-    return _still(age, rules)
+        return _still(age, rules, wait, _now_and_then(age, "kie.ai does not know this task (yet)"))
+    return _still(age, rules, wait)
 
 
-def unread(record: Record, fault: KieFault | None, now: int, rules: Rules) -> Decision:
+def nothing_new(
+    running_since: int, look: Reading | KieFault | None, now: int, rules: Rules, wait: Wait = next_look
+) -> Decision | None:
+    """What a look means for which the job's age is all that need be known; None where the whole record decides."""
+    if not isinstance(look, Reading):
+        return unread(running_since, look, now, rules, wait)
+    return _still((now - running_since) / 1000, rules, wait) if look.phase is Phase.RUNNING else None
+
+
+def unread(running_since: int, fault: KieFault | None, now: int, rules: Rules, wait: Wait = next_look) -> Decision:
     """The task could not be read this time."""
-    age = (now - record.running_since) / 1000
-    return _still(age, rules, _now_and_then(age, str(fault or "the task was not read in time")))
+    age = (now - running_since) / 1000
+    return _still(age, rules, wait, _now_and_then(age, str(fault or "the task was not read in time")))
 
 
 def _now_and_then(age: float, note: str) -> str | None:
@@ -198,13 +211,13 @@ def _now_and_then(age: float, note: str) -> str | None:
     return note if age >= 60 and math.log2(age / 60) // 1 != math.log2(max(before, 1) / 60) // 1 else None
 
 
-def _still(age: float, rules: Rules, note: str | None = None) -> Decision:
+def _still(age: float, rules: Rules, wait: Wait, note: str | None = None) -> Decision:
     if age >= rules.run_limit:
         message = f"kie.ai gave no verdict within {rules.run_limit / 3600:g} hours"
         return Decision(
             move=states.GIVE_UP_SILENT, set=failed("vendor_silent", message, charged="unknown"), note=message
         )
-    return Decision(move=states.STILL_RUNNING, alarm_in=next_look(age), note=note)
+    return Decision(move=states.STILL_RUNNING, alarm_in=wait(age), note=note)
 
 
 def _completed(reading: Reading, now: int) -> int:

@@ -19,6 +19,7 @@ from motionq_worker import decisions
 from motionq_worker.decisions import Decision
 from motionq_worker.faults import KNOWN
 from motionq_worker.leases import ClaimLost, Lease
+from motionq_worker.observability import about_task
 from motionq_worker.services import Services
 
 T = TypeVar("T")
@@ -65,6 +66,7 @@ def begin(run: Execution, s: Services, move: Move) -> Record:
     lease = int(s.settings.step_lease * 1000)
     write(run, s, move, claim=run.claim, add={"turns": 1}, alarm_in=lease, event=run.event())
     record = s.store.get(run.job_id)
+    about_task(record.task_id)
     if record.turns > POISON_AFTER:
         fail(run, s, record, decisions.poison(record, run.step))
     return record
@@ -72,7 +74,9 @@ def begin(run: Execution, s: Services, move: Move) -> Record:
 
 def move_job(run: Execution, s: Services, move: Move, **values: Any) -> Moved:
     """One move of this execution's job; empty values are left out."""
-    return s.store.move(move, run.job_id, **{k: v for k, v in values.items() if v})
+    outcome = s.store.move(move, run.job_id, **{k: v for k, v in values.items() if v})
+    s.meter.moved(move.name, outcome.outcome, outcome.state, values.get("set", {}))
+    return outcome
 
 
 def write(run: Execution, s: Services, move: Move, **values: Any) -> None:

@@ -81,9 +81,10 @@ class Leases:
         try:
             self._renew(lease)
         except (QueueUnavailable, RedisError):
-            _log.warning("a claim could not be renewed: the queue's server is away")  # not lost: the next round tries
+            # Not lost: the next round tries.
+            _log.warning("the claim %s of job %s waits: the queue's server is away", lease.claim, lease.job_id)
         except Exception:  # a defect must not end the renewing of all others
-            _log.exception("a claim could not be renewed")
+            _log.exception("the claim %s of job %s could not be renewed", lease.claim, lease.job_id)
 
     def _renew(self, lease: Lease) -> None:
         milliseconds = int(self._seconds * 1000)

@@ -23,7 +23,7 @@ from motionq_worker.journal import Entry
 from motionq_worker.kie.connection import PurchaseConnection
 from motionq_worker.kie.errors import KieFault, NotSent, Refused, Unknown
 from motionq_worker.kie.messages import Phase, create_task_body
-from motionq_worker.schedule import next_look
+from motionq_worker.observability import about_task
 from motionq_worker.services import Services
 
 STALE_SEND = 3.0  # seconds between taking the right to send and sending, after which it is too late
@@ -127,6 +127,7 @@ def _body(record: Record, s: Services) -> dict[str, object]:
 
 def _bought(run: Execution, s: Services, record: Record, task_id: str) -> str:
     """A task ID in hand is never dropped: it is in the journal, and written until the server takes it."""
+    about_task(task_id)
     _write_down(s, Entry(job_id=record.id, nonce=record.nonce, task_id=task_id))
     try:
         outcome = _until_written(lambda: record_task(run, s, record, task_id), _TRIES_TO_RECORD)
@@ -159,7 +160,7 @@ def record_task(run: Execution, s: Services, record: Record, task_id: str) -> Mo
         unset=["failure"],
         purchase={"estimate": estimate(record)},
         spent=estimate(record),
-        alarm_in=int(next_look(0) * 1000),
+        alarm_in=int(s.estimates.schedule(record).next_look(0) * 1000),
         event=run.event(f"task {task_id}"),
     )
 

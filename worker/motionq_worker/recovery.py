@@ -17,26 +17,24 @@ _log = logging.getLogger(__name__)
 
 
 def replay_journal(s: Services) -> None:
-    """Called at every tick; costs a look into a folder when there is nothing. Raises QueueUnavailable."""
+    """Called about once a second; costs a look into a folder when there is nothing. Raises QueueUnavailable."""
     entries = list(s.journal.entries())
     if not entries:
         return
     with reachable():
         server = server_identity(s.store.redis)
+    recorded = s.store.tasks({entry.job_id for entry in entries})
+    settled = []
     for entry in entries:
-        job = next(iter(s.store.get_many([entry.job_id])), None)
-        if not _on_record(job, entry):
+        if (entry.nonce, entry.task_id) not in recorded.get(entry.job_id, ()):
             s.journal.lacks(entry)
-            _record(s, entry, job)
+            _record(s, entry, next(iter(s.store.get_many([entry.job_id])), None))
         elif s.journal.held(entry, server, settled_after=s.gate.settle_seconds()):
-            with reachable():
-                durable = replicas_have_it(s.store.redis, s.store.keys)
-            if durable:
-                s.journal.erase(entry)
-
-
-def _on_record(job: Record | None, entry: Entry) -> bool:
-    return job is not None and any(p.nonce == entry.nonce and p.task_id == entry.task_id for p in job.purchases)
+            settled.append(entry)
+    with reachable():
+        durable = bool(settled) and replicas_have_it(s.store.redis, s.store.keys)
+    for entry in settled if durable else ():
+        s.journal.erase(entry)
 
 
 def _record(s: Services, entry: Entry, job: Record | None) -> None:

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import contextlib
 from functools import cached_property
 
+from redis.exceptions import RedisError
+
 from motionq.contract.connection import connect
+from motionq.contract.errors import MotionQueueError
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings
 from motionq.contract.store import JobStore
 from motionq.staging import Staging
+from motionq_worker.balance import Balance
 from motionq_worker.decisions import Rules
 from motionq_worker.delivery import Delivery
 from motionq_worker.estimates import Estimates
@@ -17,10 +22,12 @@ from motionq_worker.journal import Journal
 from motionq_worker.kie.client import KieClient
 from motionq_worker.kie.poller import Poller
 from motionq_worker.leases import Leases
+from motionq_worker.metering import Meter, Reports
 from motionq_worker.pauses import fingerprint
 from motionq_worker.prober import Prober
 from motionq_worker.restored import Beat
 from motionq_worker.settings import account, exempt_hosts, rules
+from motionq_worker.sweeper import Sweeper
 from motionq_worker.uploads import Fetching, Uploads
 
 
@@ -37,15 +44,17 @@ class Services:
             rate_window=settings.submit_rate[1],
         )
         self.gate = Gate(self.store, settings)
-        self.estimates = Estimates(self.store)
+        self.estimates = Estimates(self.store, settings)
         self.journal = Journal(settings.data_dir / "journal")
         self.beat = Beat(self.store, settings.data_dir)
         self.leases = Leases(self.store, settings.step_lease)
+        self.meter = Meter()
+        self.reports = Reports(self.meter, self.store)
 
     @cached_property
     def kie(self) -> KieClient:
         """The vendor."""
-        return KieClient(account(self.settings))
+        return KieClient(account(self.settings), self.meter)
 
     @cached_property
     def prober(self) -> Prober:
@@ -54,9 +63,19 @@ class Services:
         return Prober(self.store, self.kie, fingerprint(key.get_secret_value()) if key else "")
 
     @cached_property
+    def balance(self) -> Balance:
+        """The look at what the account has left."""
+        return Balance(self.store, self.kie)
+
+    @cached_property
+    def sweeper(self) -> Sweeper:
+        """Who removes staged files that no job needs."""
+        return Sweeper(self.store, self.settings.staging, self.settings.staging_ttl)
+
+    @cached_property
     def poller(self) -> Poller:
         """The window through which waiting tasks are read."""
-        return Poller(account(self.settings))
+        return Poller(account(self.settings), meter=self.meter)
 
     @cached_property
     def uploads(self) -> Uploads:
@@ -68,6 +87,7 @@ class Services:
             self._fetching,
             ttl=self.settings.upload_ttl,
             lease=self.settings.step_lease,
+            meter=self.meter,
         )
 
     @cached_property
@@ -86,7 +106,9 @@ class Services:
     def close(self) -> None:
         """Ends threads and connections."""
         self.leases.close()
-        for name in ("prober", "poller", "kie"):
+        for name in ("sweeper", "prober", "balance", "poller", "kie"):
             if name in self.__dict__:
                 self.__dict__.pop(name).close()
+        with contextlib.suppress(MotionQueueError, RedisError):
+            self.reports.send()
         self.store.redis.close()

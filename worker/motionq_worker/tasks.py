@@ -36,6 +36,7 @@ _UNREACHABLE = Later("the queue's server can't be reached; the alarm clock goes 
 @shared_task(name=START_TASK, **_OPTIONS)
 def start(self: Task) -> str:
     """Wake the clock: there may be new jobs."""
+    _services(self.app).meter.add("step", "start")
     _wake(self)
     return "ticking"
 
@@ -63,33 +64,45 @@ def check(self: Task, job_ids: list[str]) -> dict[str, Any]:
     """Read the status of many tasks at once."""
     try:
         with reachable():
-            said = pipeline.check(job_ids, self.request.id, self.request.hostname, _services(self.app))
+            services = _services(self.app)
+            services.meter.add("step", "check")
+            said = pipeline.check(job_ids, self.request.id, self.request.hostname, services)
         if said["done"]:
             _wake(self)
         return said
     except QueueUnavailable:
         raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
+    except Exception as error:
+        raise _defect(error, "check", self.request.id) from None
 
 
 def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) -> str:
     run = _execution(task, job_id)
     try:
         with reachable():
-            return step(run, _services(task.app))
+            services = _services(task.app)
+            services.meter.add("step", run.step)
+            return step(run, services)
     except Later as later:
         raise Retry(str(later), exc=later) from None
     except QueueUnavailable:
         raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
     except (Superseded, JobNotFound) as stopped:
         return f"stopped: {stopped}"
-    except (JobFailed, Retry):
+    except JobFailed as failed:
+        raise failed from None  # what was behind it goes to Flower too, and may name a signed address
+    except Retry:
         raise
     except Exception as error:
-        # Celery sends what is raised to Flower, where nothing redacts it: the log has the rest.
-        _log.exception("%s of job %s failed in an unforeseen way", run.step, job_id)
-        raise Defect(f"{job_id}: {type(error).__name__} in {run.step}, see the worker's log") from None
+        raise _defect(error, run.step, job_id) from None
     finally:
         _wake(task)  # the next link of the chain may be due
+
+
+def _defect(error: Exception, step: str, about: str) -> Defect:
+    """Celery sends what is raised to Flower, where nothing redacts it: the log has the rest."""
+    _log.exception("%s of job %s failed in an unforeseen way", step, about)
+    return Defect(f"{about}: {type(error).__name__} in {step}, see the worker's log")
 
 
 def _wake(task: Task) -> None:

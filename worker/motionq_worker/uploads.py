@@ -29,6 +29,7 @@ from motionq_worker.fetch import fetch
 from motionq_worker.inspection import inspect_image, inspect_video
 from motionq_worker.kie.client import KieClient
 from motionq_worker.leases import Lease
+from motionq_worker.metering import Meter
 
 UPLOAD_PATH = "motionq"
 Facts = ImageFacts | VideoFacts
@@ -87,7 +88,15 @@ class Uploads:
     """The cache of contents at the vendor, and the way there."""
 
     def __init__(
-        self, store: JobStore, staging: Staging, client: KieClient, fetching: Fetching, *, ttl: float, lease: float
+        self,
+        store: JobStore,
+        staging: Staging,
+        client: KieClient,
+        fetching: Fetching,
+        *,
+        ttl: float,
+        lease: float,
+        meter: Meter | None = None,
     ) -> None:
         self._store = store
         self._staging = staging
@@ -95,6 +104,7 @@ class Uploads:
         self._fetching = fetching
         self._ttl = int(ttl * 1000)
         self._lease = int(lease * 1000)
+        self._meter = meter or Meter()
 
     def bring(self, wanted: Wanted, lease: Lease) -> Uploaded:
         """The content at the vendor, uploaded if it is not there or too old.
@@ -102,6 +112,11 @@ class Uploads:
         Raises InvalidJob and Unreadable (the file is wrong), UploadBusy (come back soon), ClaimLost, and the faults of
         storage (OSError), of addresses (FetchFailed, ForbiddenAddress) and of the vendor's free calls (KieFault).
         """
+        file = self._bring(wanted, lease)
+        self._meter.uploaded(file.sent)
+        return file
+
+    def _bring(self, wanted: Wanted, lease: Lease) -> Uploaded:
         if isinstance(wanted.source, StagedSource):
             return self._cached(wanted, wanted.source.sha256) or self._upload_staged(wanted, wanted.source, lease)
         with self._fetched(wanted, wanted.source) as (path, content):

@@ -23,11 +23,12 @@ _WRITES = frozenset(
     b"SET SETEX PSETEX DEL UNLINK HSET HDEL HINCRBY HINCRBYFLOAT INCR ZADD ZREM LPUSH RPUSH PEXPIRE EXPIRE".split()
 )
 _MESSAGES = ("start", "upload", "submit", "check", "deliver")
-_IDLE = frozenset({"tick", "forget", "move renew", "pexpire uploading"})  # renewed while a slow step lives
+# Renewed while a slow step lives; `waiting` only reads.
+_IDLE = frozenset({"tick", "forget", "waiting", "move renew", "pexpire uploading"})
 _IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", ".reply.celery.pidbox")
 # How often these happen depends on how long a worker waits: only the first of each is looked at.
 REPEATED = frozenset(
-    {"move still_running"}
+    {"move still_running", "still", "learn"}
     | {f"{what} check" for what in ("claim", "publish", "take", "hold", "strike out")}
     | {f"{what} start" for what in ("take", "hold", "strike out")}
 )
@@ -101,6 +102,8 @@ class CommandNames:
         said = json.loads(arguments[1])
         if name == "move":
             return f"move {said['move']['name']}"
+        if name == "checks":
+            name, said = "claim", {"step": "check"}
         if name in ("claim", "admit", "candidates") and not self._due(name, said, json.loads(arguments[0])["keys"]):
             return None
         return f"claim {said['step']}" if name == "claim" else name

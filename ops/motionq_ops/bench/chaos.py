@@ -31,10 +31,10 @@ from motionq.contract.states import FINAL, UNFINISHED, State
 from motionq.contract.store import JobStore
 from motionq_ops.bench.chaos_plan import CLIPS, RESUMED_EVERY, TENANTS, Event, draw
 from motionq_ops.bench.clips import CLIP, IMAGE, write_clips
-from motionq_ops.nursery import Child, Nursery
 from motionq_ops.bench.parts import forget_settings
 from motionq_ops.books import Balance, balance, task_of
 from motionq_ops.invariants import violations
+from motionq_ops.nursery import Child, Nursery
 from motionq_ops.plan import SANDBOX_HMAC_KEY, SANDBOX_KEY, Plan, receiver_command, worker_command
 from motionq_ops.processes import Command
 from motionq_ops.queue_server import QueueServer

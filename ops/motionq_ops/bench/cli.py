@@ -11,7 +11,7 @@ from motionq.contract import settings
 from motionq.output import Code, note, run, say, say_json
 from motionq_ops.bench import callbacks as receiving
 from motionq_ops.bench import chaos as storms
-from motionq_ops.bench import chaos_report, crash_report
+from motionq_ops.bench import chaos_report, crash_report, detection_cli, load_cli
 from motionq_ops.bench.report import report, table
 from motionq_ops.bench.upload import Load, bench
 from motionq_ops.stop import Stopped, stops_on_signals
@@ -182,3 +182,7 @@ def crash(
     else:
         say(crash_report.table(said))
     return Code.DONE if said["met"] else Code.FAILED
+
+
+load_cli.add_to(app)
+detection_cli.add_to(app)

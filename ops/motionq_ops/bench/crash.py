@@ -23,8 +23,8 @@ from motionq.contract.record import Record, to_job
 from motionq.contract.states import FINAL
 from motionq.contract.store import JobStore
 from motionq_ops.bench.boundaries import CommandNames, load_scripts
-from motionq_ops.nursery import Child, Nursery
 from motionq_ops.bench.proxy import Proxies, Trap
+from motionq_ops.nursery import Child, Nursery
 from motionq_ops.redis_server import RedisServer, free_port
 from motionq_ops.sandbox.process import SandboxProcess
 

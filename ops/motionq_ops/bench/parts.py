@@ -60,12 +60,12 @@ class Parts:
     def warm_up(self, image: Path, video: Path) -> None:
         """One job from end to end, so that everything is loaded; from then on no generation ends."""
         job = self.queue.submit(image=image, video=video)
-        self._until_none_is([job], frozenset(State) - {State.SUCCEEDED})
+        self.until_none_is([job], frozenset(State) - {State.SUCCEEDED})
         self.vendor.settings(duration=_NEVER, timeout_seconds=_NEVER)
 
     def until_uploaded(self, jobs: Sequence[Job]) -> list[Job]:
         """The jobs, with their events, when the files of all are at the vendor. Raises BenchFailed."""
-        return self._until_none_is(jobs, _BEFORE_READY)
+        return self.until_none_is(jobs, _BEFORE_READY)
 
     def forget_uploads(self, jobs: Sequence[Job]) -> None:
         """Let the next jobs with the same videos upload them again."""
@@ -77,7 +77,8 @@ class Parts:
         """What the vendor's ledger says about uploads, in order of arrival."""
         return self.vendor.ledger("upload")
 
-    def _until_none_is(self, jobs: Sequence[Job], states: frozenset[State]) -> list[Job]:
+    def until_none_is(self, jobs: Sequence[Job], states: frozenset[State]) -> list[Job]:
+        """The jobs, with their events, when none is in one of these states. Raises BenchFailed."""
         ids, ends = [job.id for job in jobs], time.monotonic() + _PATIENCE
         while any(self._sound(record).state in states for record in self.queue.store.get_many(ids)):
             if time.monotonic() > ends:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
@@ -12,6 +13,8 @@ from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from motionq.contract.errors import InvalidSettings, QueueUnavailable
 from motionq.contract.settings import Settings
+from motionq.contract.tls import tls_options, without_tls_options
+from motionq.contract.unreachable import not_permitted, why
 
 
 def connect(settings: Settings) -> Redis:
@@ -20,14 +23,19 @@ def connect(settings: Settings) -> Redis:
     Raises InvalidSettings for an address that can't be read (without showing it: it may hold a password), and
     QueueUnavailable when no server is known.
     """
+    return client_of(
+        settings.server(),
+        socket_timeout=settings.read_timeout,
+        socket_connect_timeout=settings.connect_timeout,
+        health_check_interval=30,
+    )
+
+
+def client_of(url: str, **options: Any) -> Redis:
+    """A client of the server at `url`, over TLS if it says so. Raises InvalidSettings as `connect` does."""
     try:
-        return Redis.from_url(
-            settings.server(),
-            decode_responses=True,
-            socket_timeout=settings.read_timeout,
-            socket_connect_timeout=settings.connect_timeout,
-            health_check_interval=30,
-        )
+        tls = tls_options(url) or {}
+        return Redis.from_url(without_tls_options(url), decode_responses=True, **options, **tls)
     except ValueError as error:
         raise InvalidSettings(f"REDIS_URL: not a usable address ({type(error).__name__})") from None
 
@@ -43,17 +51,17 @@ def reachable() -> Iterator[None]:
     try:
         yield
     except OutOfMemoryError as error:
-        raise QueueUnavailable(_FULL) from error
+        raise QueueUnavailable(FULL) from error
     except (RedisConnectionError, RedisTimeoutError) as error:
-        raise QueueUnavailable(
-            "the queue's server can't be reached: start one with `motionq up --sandbox`, or set REDIS_URL"
-        ) from error
+        raise QueueUnavailable(why(error)) from error
     except ResponseError as error:
         if "OOM " in str(error):
-            raise QueueUnavailable(_FULL) from error
+            raise QueueUnavailable(FULL) from error
+        if sentence := not_permitted(error):
+            raise QueueUnavailable(sentence) from error
         if not isinstance(error, ReadOnlyError) and not any(word in str(error) for word in _TAKES_NO_WRITES):
             raise
         raise QueueUnavailable("the queue's server takes no writes at this moment") from error
 
 
-_FULL = "the queue's server is full (maxmemory reached) and takes no new jobs"
+FULL = "the queue's server is full (maxmemory reached) and takes no new jobs"

@@ -13,6 +13,11 @@ MotionQueueError
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+SHOWN = 20  # so many of many faults are told in one message
+
 
 class MotionQueueError(Exception):
     """Something motionq can explain in one sentence."""
@@ -21,15 +26,21 @@ class MotionQueueError(Exception):
 
 
 class InvalidJob(MotionQueueError):
-    """The job was refused before anything was sent or paid: `field` breaks `limit` with `value`."""
+    """The job was refused before anything was sent or paid: `field` breaks `limit` with `value`.
+
+    `request`: its place in the list that `submit_many` was given, from 1; None where there was only one.
+    """
 
     kind = "invalid_job"
 
-    def __init__(self, message: str, *, field: str, limit: object = None, value: object = None) -> None:
+    def __init__(
+        self, message: str, *, field: str, limit: object = None, value: object = None, request: int | None = None
+    ) -> None:
         super().__init__(message)
         self.field = field
         self.limit = limit
         self.value = value
+        self.request = request
 
 
 class InvalidSettings(MotionQueueError):
@@ -54,14 +65,37 @@ class JobFailed(MotionQueueError):
     kind = "job_failed"
 
 
+@dataclass(frozen=True)
+class KeyConflict:
+    """One request whose idempotency key is taken: `request` is its place in the list, from 1.
+
+    It belongs to the job `job_id`, or to an earlier request `other` of the same list.
+    """
+
+    request: int
+    key: str
+    job_id: str | None = None
+    other: int | None = None
+
+    def __str__(self) -> str:
+        owner = f"job {self.job_id}" if self.job_id else f"request {self.other}"
+        return f"idempotency key {self.key!r} already belongs to {owner}, which asks for something else"
+
+
 class IdempotencyConflict(MotionQueueError):
-    """The idempotency key already belongs to a job with another request."""
+    """The idempotency key already belongs to a job with another request; of several requests, all are named.
+
+    `job_id` is the job of the first one; `conflicts` has `request`, `key`, `job_id` and `other` of each.
+    """
 
     kind = "idempotency_conflict"
 
-    def __init__(self, key: str, job_id: str) -> None:
-        super().__init__(f"idempotency key {key!r} already belongs to job {job_id}, which asks for something else")
-        self.job_id = job_id
+    def __init__(self, conflicts: Sequence[KeyConflict], *, total: int = 1) -> None:
+        told = [f"request {one.request}: {one}" if total > 1 else str(one) for one in conflicts[:SHOWN]]
+        more = [f"and {len(conflicts) - SHOWN} more"] if len(conflicts) > SHOWN else []
+        super().__init__("; ".join(told + more))
+        self.job_id = conflicts[0].job_id
+        self.conflicts = tuple(conflicts)
 
 
 class ActionRefused(MotionQueueError):

@@ -6,12 +6,13 @@ import hashlib
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import Annotated, Any, Literal, Self
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, PlainSerializer, ValidationError
 
-from motionq.contract.errors import InvalidJob, JobFailed
+from motionq.contract.errors import ActionRefused, InvalidJob, JobFailed
 from motionq.contract.redact import redact
 from motionq.contract.states import FINAL, State
 
@@ -35,8 +36,13 @@ class _Frozen(BaseModel):
 def from_ms(value: object) -> object:
     """Milliseconds since the epoch as a UTC time; anything else unchanged."""
     if isinstance(value, int | float):
-        return datetime.fromtimestamp(value / 1000, UTC)
+        return _moment(value)
     return value
+
+
+@lru_cache(maxsize=1024)  # a new job says the same moment three times, and the job beside it says it too
+def _moment(milliseconds: float) -> datetime:
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
 
 
 def iso(value: datetime) -> str:
@@ -175,7 +181,9 @@ class Job(_Frozen):
         return self.state in FINAL
 
     def raise_for_failure(self) -> Self:
-        """The job itself; raises JobFailed if it failed or was cancelled."""
+        """The job itself; raises JobFailed if it failed or was cancelled, ActionRefused if it has not ended yet."""
+        if not self.done:
+            raise ActionRefused(f"job {self.id} is {self.state.value}: whether it fails is known when it has ended")
         if self.state is State.CANCELLED:
             raise JobFailed(f"{self.id}: cancelled")
         if self.state is State.FAILED:

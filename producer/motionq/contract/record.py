@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from motionq.contract.job import Event, Failure, Job, JobSpec, Result
+from motionq.contract.job import Event, Failure, Job, JobSpec, Result, StagedSource
 from motionq.contract.states import Purchase, State
 
 
@@ -89,13 +89,14 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
     def whole(name: str) -> int:
         return int(float(raw.get(name) or 0))
 
+    spec = JobSpec.model_validate_json(raw["spec"], extra="ignore")  # a newer producer may know more
     return Record(
         id=job_id,
         state=State(raw["state"]),
         tenant=raw["tenant"],
         priority=raw["priority"],
         labels=json.loads(raw.get("labels") or "{}"),
-        spec=JobSpec.model_validate_json(raw["spec"], extra="ignore"),  # a newer producer may know more
+        spec=spec,
         created_at=whole("created_at"),
         updated_at=whole("updated_at"),
         since=whole("since"),
@@ -106,7 +107,7 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         tries=whole("tries"),
         attempts=whole("attempts"),
         generations=whole("generations"),
-        contents=tuple(raw.get("contents", "").split()),
+        contents=tuple(raw["contents"].split()) if "contents" in raw else staged_contents(spec),
         image_url=raw.get("image_url", ""),
         video_url=raw.get("video_url", ""),
         uploaded_at=whole("uploaded_at"),
@@ -122,6 +123,11 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         result=Result.model_validate_json(raw["result"], extra="ignore") if raw.get("result") else None,
         failure=Failure.model_validate_json(raw["failure"], extra="ignore") if raw.get("failure") else None,
     )
+
+
+def staged_contents(spec: JobSpec) -> tuple[str, ...]:
+    """The hashes that a spec names itself; of addresses they are known only when they were fetched."""
+    return tuple(source.sha256 for source in (spec.image, spec.video) if isinstance(source, StagedSource))
 
 
 def _purchases(raw: str | None) -> tuple[PurchaseLine, ...]:

@@ -6,7 +6,6 @@ The library reads the environment only; the command line and the worker read `./
 from __future__ import annotations
 
 import difflib
-import json
 import os
 import re
 from collections.abc import Iterable, Mapping
@@ -26,7 +25,9 @@ from pydantic import (
 )
 from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
 
-from motionq.contract.errors import InvalidSettings, QueueUnavailable
+from motionq.contract.errors import InvalidSettings
+from motionq.contract.local_stack import local_server
+from motionq.contract.tls import tls_options
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
 _SIZES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
@@ -67,6 +68,12 @@ def names(value: object) -> object:
 def _positive(value: float) -> float:
     if value <= 0:
         raise ValueError("must be more than 0")
+    return value
+
+
+def _an_hour(value: float) -> float:
+    if value < 3600:
+        raise ValueError("must be 1h or more: a file is staged before its job is on record")
     return value
 
 
@@ -148,6 +155,7 @@ class Settings(BaseSettings):
     submit_rate: Rate = Field((20, 10.0), validation_alias="MOTIONQ_SUBMIT_RATE")
     max_in_flight: int = Field(100, validation_alias="MOTIONQ_MAX_IN_FLIGHT", ge=1)
     read_rate: Rate = Field((50, 1.0), validation_alias="MOTIONQ_READ_RATE")
+    read_cost: Seconds = Field(2.5, validation_alias="MOTIONQ_READ_COST")
     concurrency: int = Field(32, validation_alias="MOTIONQ_CONCURRENCY", ge=1)
     transfers: int = Field(16, validation_alias="MOTIONQ_TRANSFERS", ge=1)
     connect_timeout: Seconds = Field(5.0, validation_alias="MOTIONQ_CONNECT_TIMEOUT")
@@ -161,6 +169,7 @@ class Settings(BaseSettings):
     step_attempts: int = Field(8, validation_alias="MOTIONQ_STEP_ATTEMPTS", ge=1)
     upload_ttl: Seconds = Field(72000.0, validation_alias="MOTIONQ_UPLOAD_TTL")
     job_ttl: Seconds = Field(2592000.0, validation_alias="MOTIONQ_JOB_TTL")
+    staging_ttl: Annotated[Seconds, AfterValidator(_an_hour)] = Field(604800.0, validation_alias="MOTIONQ_STAGING_TTL")
     max_credits_per_day: float | None = Field(None, validation_alias="MOTIONQ_MAX_CREDITS_PER_DAY", ge=0)
     trusted_hosts: Names = Field((), validation_alias="MOTIONQ_TRUSTED_HOSTS")
     callback_port: int = Field(8787, validation_alias="MOTIONQ_CALLBACK_PORT", ge=0, le=65535)
@@ -195,6 +204,7 @@ class Settings(BaseSettings):
             raise ValueError("must begin with redis://, rediss:// or unix://")
         if value is not None:
             _check_port(value.get_secret_value())
+            tls_options(value.get_secret_value())
         return value
 
     @property
@@ -213,19 +223,6 @@ class Settings(BaseSettings):
         Raises QueueUnavailable when there is neither.
         """
         return self.redis_url.get_secret_value() if self.redis_url else local_server(self.data_dir)
-
-
-STACK_FILE = "stack.json"
-
-
-def local_server(folder: Path) -> str:
-    """The Redis URL that a running `motionq up` wrote into its data directory."""
-    try:
-        return str(json.loads((folder / STACK_FILE).read_text(encoding="utf-8"))["redis_url"])
-    except (OSError, ValueError, KeyError):
-        raise QueueUnavailable(
-            "no queue server is known: start one with `motionq up --sandbox`, or set REDIS_URL"
-        ) from None
 
 
 NAMES = {name for field in Settings.model_fields.values() for name in names_of(field.validation_alias)}
@@ -283,8 +280,26 @@ def _field_of(name: str) -> str:
 
 def _sentence(error: Any) -> str:
     name = _given_name(str(error["loc"][0])) if error["loc"] else "settings"
-    reason = error["msg"].removeprefix("Value error, ")
-    return f"{name}: {reason[0].lower()}{reason[1:]}"
+    if error["type"] == "value_error":  # our own words
+        return f"{name}: {error['msg'].removeprefix('Value error, ')}"
+    given = "" if name in SECRETS else f", not {str(error['input'])[:100]!r}"
+    return f"{name}: must be {_allowed(error['type'], error.get('ctx', {}))}{given}"
+
+
+def _allowed(kind: str, context: Mapping[str, Any]) -> str:
+    """What a value must be, for a fault that pydantic found (its kinds: docs.pydantic.dev/latest/errors)."""
+    if kind == "literal_error":
+        return str(context["expected"]).replace("'", "")
+    if kind == "string_pattern_mismatch":  # the namespace alone has a pattern
+        return "1 to 64 letters, digits or . _ -"
+    if kind == "greater_than_equal":
+        return f"{context['ge']:g} or more"
+    if kind == "less_than_equal":
+        return f"{context['le']:g} or less"
+    return next((words for start, words in _KINDS.items() if kind.startswith(start)), "something else")
+
+
+_KINDS = {"int": "a whole number", "float": "a number", "bool": "true or false", "path": "a path", "string": "text"}
 
 
 def _given_name(name: str) -> str:

@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 import secrets
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 
-from motionq.contract.connection import reachable
-from motionq.contract.errors import JobNotFound, MotionQueueError
+from motionq.contract.connection import FULL, reachable
+from motionq.contract.errors import JobNotFound, MotionQueueError, QueueUnavailable
 from motionq.contract.job import SCHEMA_VERSION, Event, JobSpec
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record, Unreadable, event_from, from_hash
 from motionq.contract.scripts import Scripts
-from motionq.contract.states import Move, State
+from motionq.contract.states import STILL_RUNNING, Move, State
 
 _log = logging.getLogger(__name__)
 
 ORPHANS_KEPT = 1000
+_PER_CALL = 100  # jobs made by one call: the server does nothing else meanwhile, for 3 ms
+_PAGE = 500  # records in one round trip
+_SHA256 = re.compile(r"[0-9a-f]{64}")
 PACE = 25  # ms between two new jobs of one tenant: 40 a second, twenty times what the vendor takes
 
 
@@ -38,13 +42,32 @@ class NewJob:
     deadline: int | None = None
     idempotency_key: str | None = None
 
+    def as_record(self, at: int) -> Record:
+        """The record as `create` writes it at this moment (ms)."""
+        return Record(
+            id=self.id,
+            state=State.QUEUED,
+            tenant=self.tenant,
+            priority=self.priority,
+            labels=self.labels,
+            spec=self.spec,
+            created_at=at,
+            updated_at=at,
+            since=at,
+            deadline=self.deadline or 0,
+        )
+
 
 @dataclass(frozen=True)
 class Created:
-    """`outcome`: created | exists (the same request under the same ID or key) | conflict (another request's key)."""
+    """`outcome`: created | exists (the same request under the same ID or key) | conflict (another request's key).
+
+    `at`: when, in ms.
+    """
 
     outcome: str
     job_id: str
+    at: int = field(default=0, compare=False)
 
 
 @dataclass(frozen=True)
@@ -74,6 +97,33 @@ class Claim:
     def message_id(self) -> str:
         """The Celery task ID of the step."""
         return f"{self.job_id}.{self.step}.{self.n}"
+
+
+@dataclass(frozen=True)
+class Waiting:
+    """What a look at a job's task must know of the job. Times are ms, 0 where absent; `updated_at`: the last look.
+
+    `named`: somebody named a task for one of its purchases. Of a job without a task ID `task_id` is empty.
+    """
+
+    id: str
+    state: str
+    nonce: str = field(repr=False)
+    task_id: str
+    running_since: int
+    updated_at: int
+    model: str
+    mode: str
+    video_seconds: float
+    named: bool
+
+
+@dataclass(frozen=True)
+class DueChecks:
+    """Claimed jobs, and how many more are due."""
+
+    job_ids: tuple[str, ...]
+    left: int
 
 
 # What a server answers while its disk fails (MISCONF), too few replicas follow it, or a script keeps it busy.
@@ -114,16 +164,26 @@ class JobStore:
         found = (_readable(job_id, raw) for job_id, raw in zip(ids, answers, strict=True) if "state" in raw)
         return [record for record in found if record is not None]
 
+    def tasks(self, job_ids: Iterable[str]) -> dict[str, set[tuple[str, str]]]:
+        """For each of these jobs that exists (nonce, task ID) of its purchases that have one."""
+        ids = list(job_ids)
+        pipe = self.redis.pipeline(transaction=False)
+        for job_id in ids:
+            pipe.hget(self.keys.job(job_id), "purchases")
+        with reachable():
+            books = pipe.execute() if ids else []
+        return {job_id: _tasks(job_id, str(book)) for job_id, book in zip(ids, books, strict=True) if book}
+
     def events(self, job_id: str) -> tuple[Event, ...]:
         """The job's last 50 events, oldest first."""
         with reachable():
             return tuple(event_from(str(raw)) for raw in self.redis.lrange(self.keys.events(job_id), 0, -1))
 
-    def histories(self, job_ids: Sequence[str]) -> dict[str, tuple[Event, ...]]:
-        """The events of many jobs in one round trip."""
+    def histories(self, job_ids: Sequence[str], last: int | None = None) -> dict[str, tuple[Event, ...]]:
+        """The events of many jobs, or the `last` few of each, in one round trip."""
         pipe = self.redis.pipeline(transaction=False)
         for job_id in job_ids:
-            pipe.lrange(self.keys.events(job_id), 0, -1)
+            pipe.lrange(self.keys.events(job_id), -last if last else 0, -1)
         with reachable():
             answers = pipe.execute() if job_ids else []
         return {i: tuple(event_from(str(raw)) for raw in rows) for i, rows in zip(job_ids, answers, strict=True)}
@@ -150,6 +210,23 @@ class JobStore:
         rows.sort(key=lambda row: (row[1], row[0]), reverse=True)  # as the server orders jobs of the same millisecond
         return [job_id for job_id, _ in rows[offset : offset + count]]
 
+    def contents(self, states: Sequence[State]) -> set[str]:
+        """SHA-256 of every file that a job in one of these states was given; a job that moves on meanwhile counts."""
+        pipe = self.redis.pipeline(transaction=True)  # one moment: between two, a job could change from one to another
+        for state in states:
+            pipe.zrange(self.keys.state(state), 0, -1)
+        with reachable():
+            ids = [str(job_id) for answer in pipe.execute() for job_id in answer]
+        found: set[str] = set()
+        for start in range(0, len(ids), _PAGE):
+            pages = self.redis.pipeline(transaction=False)
+            for job_id in ids[start : start + _PAGE]:
+                pages.hget(self.keys.job(job_id), "spec")
+            with reachable():
+                for spec in pages.execute():
+                    found.update(_SHA256.findall(spec or ""))  # whatever version of motionq wrote it
+        return found
+
     def by_task(self, task_id: str) -> str | None:
         """The job that a vendor's task ID belongs to."""
         with reachable():
@@ -171,13 +248,20 @@ class JobStore:
         Raises QueueUnavailable; then every job may be created again with the same ID.
         """
         pipe = self.redis.pipeline(transaction=False)
-        for job in jobs:
-            self.scripts.run("create", self._new(job), pipe)
+        for at in range(0, len(jobs), _PER_CALL):
+            some = [self._new(job) for job in jobs[at : at + _PER_CALL]]
+            self.scripts.run("create", {"jobs": some, "pace": PACE, "event": {"step": "submitted"}}, pipe)
         with reachable():
-            return [Created(*answer) for answer in pipe.execute()]
+            answers = [json.loads(answer) for answer in pipe.execute()]
+        made = [Created(outcome, i, int(answer["at"])) for answer in answers for outcome, i in answer["made"]]
+        if any(one.outcome == "full" for one in made):
+            raise QueueUnavailable(FULL)
+        return made
 
     def owners(self, jobs: Sequence[NewJob]) -> list[Created]:
         """What `create` would say of each job's idempotency key; writes nothing."""
+        if all(job.idempotency_key is None for job in jobs):
+            return [Created("created", job.id) for job in jobs]
         pipe = self.redis.pipeline(transaction=False)
         for job in jobs:
             pipe.get(self.keys.idempotency(job.tenant, job.idempotency_key or ""))
@@ -195,14 +279,10 @@ class JobStore:
             "deadline": str(job.deadline) if job.deadline else None,
         }
         key = job.idempotency_key
-        return {
-            "id": job.id,
-            "fields": {name: value for name, value in fields.items() if value is not None},
-            "digest": job.spec.digest(),
-            "pace": PACE,
-            "idempotency": self.keys.idempotency(job.tenant, key) if key is not None else None,
-            "event": {"step": "submitted"},
-        }
+        new = {"id": job.id, "fields": {name: value for name, value in fields.items() if value is not None}}
+        if key is not None:  # null is true in Lua
+            new |= {"idempotency": self.keys.idempotency(job.tenant, key), "digest": job.spec.digest()}
+        return new
 
     def move(self, move: Move, job_id: str, *, pipeline: Pipeline | None = None, **values: Any) -> Moved:
         """Moves a job. `values`: claim, nonce, task, set, add, unset, purchase, alarm_at | alarm_in (ms), event.
@@ -234,6 +314,40 @@ class JobStore:
                 Claim(job_id, step, n, parent, turns)
                 for job_id, n, parent, turns in self.scripts.run("claim", argument)
             ]
+
+    # -- many looks at once ---------------------------------------------------------------------------------------
+    def claim_checks(self, *, room: int, lease: float, rate: tuple[int, float], named: int = 0) -> DueChecks:
+        """Claims up to `room` due looks for `lease` seconds, never more than `rate` (reads, seconds) allows.
+
+        `named`: reads that the caller makes besides. See contract/lua/checks.lua.
+        """
+        argument = {
+            "room": room,
+            "lease": int(lease * 1000),
+            "reads": rate[0],
+            "window": int(rate[1] * 1000),
+            "named": named,
+        }
+        with reachable():
+            answer = json.loads(self.scripts.run("checks", argument))
+        return DueChecks(tuple(answer["ids"]), int(answer["due"]))  # an empty list arrives as {}
+
+    def waiting(self, job_ids: Iterable[str]) -> list[Waiting]:
+        """Those of these jobs that exist and can be read, in this order, in one round trip."""
+        with reachable():
+            answer = json.loads(self.scripts.run("waiting", {"ids": list(job_ids)}))
+        return [job for row in answer if (job := _waiting(row)) is not None]
+
+    def still(self, looks: Iterable[tuple[Waiting, float]]) -> int:
+        """The tasks of these jobs still run: each alarm rings after so many seconds; see contract/lua/still.lua.
+
+        Returns how many were set; a job that has moved on meanwhile keeps its alarm.
+        """
+        rows = [(job.id, job.nonce, job.task_id, int(seconds * 1000)) for job, seconds in looks]
+        if not rows:
+            return 0
+        with reachable():
+            return int(self.scripts.run("still", {"looks": rows, "states": STILL_RUNNING.for_lua()["to"]}))
 
     def hurry(self, step: str, job_ids: Sequence[str]) -> None:
         """Alarms of these jobs ring now, those of them that wait for this step."""
@@ -320,6 +434,26 @@ def _readable(job_id: str, raw: dict[str, str]) -> Record | None:
     except Unreadable as error:
         _log.error("%s", error)
         return None
+
+
+def _waiting(row: Sequence[Any]) -> Waiting | None:
+    job_id, state, nonce, task_id, since, updated, model, mode, video, named = row
+    try:
+        times = int(float(since or 0)), int(float(updated or 0))
+        return Waiting(
+            job_id, state, nonce or "", task_id or "", *times, model or "", mode or "", float(video or 0), named
+        )
+    except ValueError as error:
+        _log.error("the record of job %s can't be read: %s", job_id, type(error).__name__)
+        return None
+
+
+def _tasks(job_id: str, book: str) -> set[tuple[str, str]]:
+    try:
+        return {(purchase["nonce"], purchase["task_id"]) for purchase in json.loads(book) if "task_id" in purchase}
+    except (ValueError, TypeError, KeyError) as error:
+        _log.error("the record of job %s can't be read: %s", job_id, type(error).__name__)
+        return set()
 
 
 def _owner(job: NewJob, answer: str) -> Created:

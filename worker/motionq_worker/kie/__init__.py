@@ -10,6 +10,7 @@
 `session.py`        kept-alive connections, for all that is free
 `client.py`         the calls of one thread: purchase, upload, credits, a single look
 `poller.py`         hundreds of looks at once
+`metered.py`        each call is counted
 `words.py`          the vendor's words, made safe to show
 ==================  ====================================================================
 

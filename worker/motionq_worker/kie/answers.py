@@ -155,16 +155,22 @@ def _free_fault(status: int | None, envelope: Envelope | None) -> type[KieFault]
 
 
 def record_answer(
-    status: int | None, body: bytes, task_id: str, *, problem: str = "", secrets: Iterable[str] = ()
+    status: int | None,
+    body: bytes,
+    task_id: str,
+    *,
+    problem: str = "",
+    secrets: Iterable[str] = (),
+    whole: bool = True,
 ) -> Reading:
-    """The reading of one task; raises a KieFault when the answer is not one.
+    """The reading of one task; raises a KieFault when the answer is not one. `whole`: see `parse_reading`.
 
     "recordInfo is null" is a reading too (NOT_VISIBLE). A record with a state that names this task counts whatever the
     envelope's code is: the vendor's callbacks carry 501 beside a failed task.
     """
     envelope = None if problem else parse_envelope(body)
     if envelope and isinstance(envelope.data, dict) and (envelope.code == 200 or "state" in envelope.data):
-        if reading := parse_reading(envelope.data, task_id):
+        if reading := parse_reading(envelope.data, task_id, whole=whole):
             return reading
         raise Unavailable("the answer is about another task", code=envelope.code)
     if envelope and says_not_visible(envelope):

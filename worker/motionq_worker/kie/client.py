@@ -22,8 +22,10 @@ from motionq_worker.kie.answers import free_answer, record_answer
 from motionq_worker.kie.connection import ANSWER_LIMIT, Answer, PurchaseConnection
 from motionq_worker.kie.errors import CallRefused, SourceBroken, Unavailable, UploadRefused
 from motionq_worker.kie.messages import Reading
+from motionq_worker.kie.metered import metered
 from motionq_worker.kie.session import FreeSession
 from motionq_worker.kie.words import error_words, redact
+from motionq_worker.metering import Meter
 
 RECORD_LIMIT = 1024 * 1024  # bytes of a recordInfo answer: it echoes the prompt, escaped twice
 _NAMES = {
@@ -46,8 +48,9 @@ class UploadedFile:
 class KieClient:
     """kie.ai for any number of threads; a forked child opens connections of its own."""
 
-    def __init__(self, account: KieAccount) -> None:
+    def __init__(self, account: KieAccount, meter: Meter | None = None) -> None:
         self._account = account
+        self._meter = meter or Meter()
         self._secrets = (account.api_key.get_secret_value(),)
         self._free, self._pid = FreeSession(account), os.getpid()
 
@@ -57,29 +60,35 @@ class KieClient:
 
     def open_purchase_connection(self) -> PurchaseConnection:
         """A fresh connection for one createTask; raises NotSent. Close it, or use it in a `with`."""
-        return PurchaseConnection(self._account)
+        with metered(self._meter, "connect"):
+            return PurchaseConnection(self._account, self._meter)
 
     def credits(self) -> float:
         """The account's balance in credits (one credit is about US$0.005)."""
-        answer = self._call(Request("GET", f"{self._account.api.url}/api/v1/chat/credit"))
-        balance = self._data(answer)
-        if isinstance(balance, bool) or not isinstance(balance, int | float):
-            raise Unavailable("the answer names no balance", code=answer.status)
+        with metered(self._meter, "credits"):
+            answer = self._call(Request("GET", f"{self._account.api.url}/api/v1/chat/credit"))
+            balance = self._data(answer)
+            if isinstance(balance, bool) or not isinstance(balance, int | float):
+                raise Unavailable("the answer names no balance", code=answer.status)
+        self._meter.see("credits", float(balance))
         return float(balance)
 
     def read(self, task_id: str) -> Reading:
         """What recordInfo says about one task; raises a free call's fault."""
         request = Request("GET", f"{self._account.api.url}/api/v1/jobs/recordInfo", params={"taskId": task_id})
-        answer = self._call(request, limit=RECORD_LIMIT)
-        return record_answer(answer.status, answer.body, task_id, problem=answer.problem, secrets=self._secrets)
+        with metered(self._meter, "record_info"):
+            answer = self._call(request, limit=RECORD_LIMIT)
+            return record_answer(answer.status, answer.body, task_id, problem=answer.problem, secrets=self._secrets)
 
     def download_url(self, url: str) -> str:
         """A direct address, good for 20 minutes, for a file that the vendor made; CallRefused for other addresses."""
-        answer = self._call(Request("POST", f"{self._account.api.url}/api/v1/common/download-url", json={"url": url}))
-        direct = self._data(answer)
-        if not isinstance(direct, str) or not _is_address(direct):
-            raise Unavailable("the answer names no address", code=answer.status)
-        return direct
+        request = Request("POST", f"{self._account.api.url}/api/v1/common/download-url", json={"url": url})
+        with metered(self._meter, "download_url"):
+            answer = self._call(request)
+            direct = self._data(answer)
+            if not isinstance(direct, str) or not _is_address(direct):
+                raise Unavailable("the answer names no address", code=answer.status)
+            return direct
 
     def upload(
         self,
@@ -106,8 +115,9 @@ class KieClient:
             form = MultipartEncoder(
                 [("uploadPath", upload_path), ("fileName", file_name), ("file", (file_name, part, mime))]
             )
-            answer = self._send_form(form, lambda: progress(size - part.len) if progress else None)
-        return _uploaded(self._data(answer, refused=UploadRefused), size, file_name)
+            with metered(self._meter, "upload"):
+                answer = self._send_form(form, lambda: progress(size - part.len) if progress else None)
+                return _uploaded(self._data(answer, refused=UploadRefused), size, file_name)
 
     # ---- one exchange ----
 

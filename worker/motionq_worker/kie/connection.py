@@ -27,7 +27,9 @@ from urllib.parse import unquote, urlsplit
 from motionq_worker.kie.account import USER_AGENT, KieAccount, Origin, proxy_for
 from motionq_worker.kie.answers import TaskMade, purchase_answer
 from motionq_worker.kie.errors import NotSent, Unknown
+from motionq_worker.kie.metered import metered
 from motionq_worker.kie.words import error_words
+from motionq_worker.metering import Meter
 
 ANSWER_LIMIT = 128 * 1024  # bytes of an answer's body; a createTask answer has about 120
 
@@ -202,8 +204,9 @@ class PurchaseConnection:
     Use as a context manager, or `close()` it. Nothing has been sent when it is handed out.
     """
 
-    def __init__(self, account: KieAccount) -> None:
+    def __init__(self, account: KieAccount, meter: Meter | None = None) -> None:
         self._account = account
+        self._meter = meter or Meter()
         self._used = False
         self._sock = _open_socket(account)
 
@@ -230,6 +233,10 @@ class PurchaseConnection:
             raise RuntimeError("this connection has been used: one connection, one purchase")
         self._used = True
         request = self._request(body)
+        with metered(self._meter, "create_task"):
+            return self._buy(request)
+
+    def _buy(self, request: bytes) -> str:
         self._require_open()
         answer = self._exchange(request)
         secrets = (self._account.api_key.get_secret_value(),)

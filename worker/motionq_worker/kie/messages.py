@@ -24,6 +24,7 @@ Json = Mapping[str, object]
 _TASK_ID = re.compile(r"[\x21-\x7e]{1,200}")
 _TASK_ID_IN_FRAGMENT = re.compile(rb'"(?:taskId|task_id|recordId)"\s*:\s*"([A-Za-z0-9_.:-]{8,200})"')
 _NO_SUCH_RECORD = "recordinfo is null"
+_DECODER = json.JSONDecoder(parse_constant=lambda _: None)  # json.loads would make a new one each time
 
 
 # ---- requests -------------------------------------------------------------------------------------------------------
@@ -61,7 +62,8 @@ class Envelope:
 def parse_object(body: bytes | str) -> Json | None:
     """A JSON object, or None for anything else (HTML, a cut body, a list, nesting without end)."""
     try:
-        value = json.loads(body, parse_constant=lambda _: None)
+        text = body if isinstance(body, str) else body.decode(json.detect_encoding(body), "surrogatepass")
+        value = _DECODER.decode(text)
     except (ValueError, RecursionError):
         return None
     return value if isinstance(value, dict) else None
@@ -148,20 +150,26 @@ def says_not_visible(envelope: Envelope) -> bool:
     return envelope.code == 404 or (envelope.code != 200 and _NO_SUCH_RECORD in envelope.msg.lower())
 
 
-def parse_reading(data: Json, task_id: str) -> Reading | None:
+def parse_reading(data: Json, task_id: str, *, whole: bool = True) -> Reading | None:
     """The reading in recordInfo's `data`, or None when it does not name this task.
+
+    Without `whole` a reading of a task that still runs says only that: its echo of the request, which is encoded twice
+    more, is left unread.
 
     The state alone decides: the vendor's own sample shows a filled resultJson beside state `waiting`.
     """
     if (data.get("taskId") or data.get("task_id")) != task_id:
         return None
+    state = (_string(data.get("state")) or "").strip().lower()
+    phase = {"success": Phase.SUCCESS, "fail": Phase.FAIL}.get(state, Phase.RUNNING)
+    if phase is Phase.RUNNING and not whole:
+        return Reading(task_id=task_id, state=state, phase=phase)
     param = _object(data.get("param"))
     asked = _object(param.get("input"))  # once encoded on the older page, twice in all recordings
-    state = (_string(data.get("state")) or "").strip().lower()
     return Reading(
         task_id=task_id,
         state=state,
-        phase={"success": Phase.SUCCESS, "fail": Phase.FAIL}.get(state, Phase.RUNNING),
+        phase=phase,
         model=_string(data.get("model")) or _string(param.get("model")),
         prompt=_string(asked.get("prompt")),
         image_urls=_strings(asked.get("input_urls")),

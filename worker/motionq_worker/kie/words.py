@@ -5,16 +5,10 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 
+from motionq.contract.redact import without_secrets
+
 WORDS_LIMIT = 300  # characters of a vendor's message that are kept
 
-# Order matters: the address is shortened first, then what is left of secrets outside addresses.
-_REDACTIONS = (
-    (re.compile(r"(?i)\b(https?://)[^\s/@\"'<>]*@"), r"\1"),
-    (re.compile(r"(?i)(/callbacks/kie/[^/\s\"'<>]+/)[^\s\"'<>]+"), r"\1…"),
-    (re.compile(r"(?i)(\bhttps?://[^\s?#\"'<>]*)[?#][^\s\"'<>]*"), r"\1?…"),
-    (re.compile(r"\?[^\s?=\"'<>]{1,200}=[^\s\"'<>]*"), "?…"),
-    (re.compile(r"(?i)\b(bearer)\s+[^\s\"'<>,;]+"), r"\1 …"),
-)
 _BLANKS = re.compile(r"[\s\x00-\x1f\x7f-\x9f]+")
 
 
@@ -27,9 +21,7 @@ def redact(text: str, secrets: Iterable[str] = ()) -> str:
     """At most 300 characters on one line, without the given secrets, user names or query strings of addresses."""
     for secret in filter(None, secrets):
         text = text.replace(secret, "…")
-    text = _BLANKS.sub(" ", storable(text[: 20 * WORDS_LIMIT])).strip()
-    for pattern, replacement in _REDACTIONS:
-        text = pattern.sub(replacement, text)
+    text = without_secrets(_BLANKS.sub(" ", storable(text[: 20 * WORDS_LIMIT])).strip())
     return text if len(text) <= WORDS_LIMIT else text[: WORDS_LIMIT - 1] + "…"
 
 

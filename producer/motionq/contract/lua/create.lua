@@ -1,30 +1,44 @@
--- Makes a job, if absent: the caller's ID makes a repeated call harmless, its idempotency key a repeated request.
--- ARGV[2]  JSON: {id, fields, idempotency?, digest, pace, event}   idempotency = the key's whole name; pace = ms between
---          two jobs of one tenant
--- Returns  {'created' | 'exists' | 'conflict', job ID}
+-- Makes jobs, each if absent: the caller's IDs make a repeated call harmless, idempotency keys a repeated request.
+-- ARGV[2]  JSON: {jobs, pace, event}   jobs = list of {id, fields, idempotency?, digest?}; idempotency = the key's whole
+--          name; pace = ms between two jobs of one tenant
+-- Returns  JSON {at, made}: the moment in ms, and for each job {'created' | 'exists' | 'conflict' | 'full', job ID}
 local a = cjson.decode(ARGV[2])
-if redis.call('EXISTS', K.job .. a.id) == 1 then return {'exists', a.id} end
-if memory_above(0.9) then return redis.error_reply('OOM motionq keeps the last tenth of the memory for jobs under way') end
-if a.idempotency then
-  local owner = redis.call('GET', a.idempotency)
-  local id, digest = (owner or ''):match('^(.+):(%x+)$')
-  if id and redis.call('EXISTS', K.job .. id) == 1 then
-    return {digest == a.digest and 'exists' or 'conflict', id}
+local full = memory_above(0.9)  -- the last tenth is kept for jobs under way
+
+local function owner(job)
+  local id, digest = (redis.call('GET', job.idempotency) or ''):match('^(.+):(%x+)$')
+  if id and redis.call('EXISTS', K.job .. id) == 1 then return id, digest end
+end
+
+local function write(new)
+  local job = {id = new.id, tenant = new.fields.tenant, created_at = text(NOW), book = {}}
+  local flat = {'state', 'queued', 'created_at', text(NOW), 'updated_at', text(NOW), 'since', text(NOW)}
+  for field, value in pairs(new.fields) do
+    flat[#flat + 1] = field
+    flat[#flat + 1] = value
   end
-  redis.call('SET', a.idempotency, a.id .. ':' .. a.digest)
-  a.fields.idempotency = a.idempotency
+  redis.call('HSET', K.job .. new.id, unpack(flat))
+  record_event(job, 'queued', a.event)
+  -- One tenant's backlog must not hold up another's uploads: a tenant's jobs come due one after another.
+  local pace = K.pace .. job.tenant
+  local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))
+  redis.call('SET', pace, text(due + a.pace), 'PXAT', text(due + 60000))
+  enter(job, 'queued', due - math.max(0, lift(new.fields.priority)))  -- high overtakes; low waits in its line, not idly
 end
-local job = {id = a.id, tenant = a.fields.tenant, created_at = text(NOW), book = {}}
-local flat = {'state', 'queued', 'created_at', text(NOW), 'updated_at', text(NOW), 'since', text(NOW)}
-for field, value in pairs(a.fields) do
-  flat[#flat + 1] = field
-  flat[#flat + 1] = value
+
+local function make(new)
+  if redis.call('EXISTS', K.job .. new.id) == 1 then return {'exists', new.id} end
+  if full then return {'full', new.id} end
+  if new.idempotency then
+    local id, digest = owner(new)
+    if id then return {digest == new.digest and 'exists' or 'conflict', id} end
+    redis.call('SET', new.idempotency, new.id .. ':' .. new.digest)
+    new.fields.idempotency = new.idempotency
+  end
+  write(new)
+  return {'created', new.id}
 end
-redis.call('HSET', K.job .. a.id, unpack(flat))
-record_event(job, 'queued', a.event)
--- One tenant's backlog must not hold up another's uploads: a tenant's jobs come due one after another.
-local pace = K.pace .. job.tenant
-local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))
-redis.call('SET', pace, text(due + a.pace), 'PXAT', text(due + 60000))
-enter(job, 'queued', due - math.max(0, lift(a.fields.priority)))  -- high overtakes; low waits in its line, not idly
-return {'created', a.id}
+
+local made = {}
+for i, new in ipairs(a.jobs) do made[i] = make(new) end
+return cjson.encode({at = text(NOW), made = made})

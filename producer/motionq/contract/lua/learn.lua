@@ -10,11 +10,14 @@ for bin, n, k in (text or ''):gmatch('(%d+):([%d.e+-]+):([%d.e+-]+)') do
   reached[bin], ended[bin] = tonumber(n), tonumber(k)
 end
 for bin, n in pairs(a.reached) do reached[bin] = (reached[bin] or 0) + n end
-for bin, k in pairs(a.ended) do ended[bin] = (ended[bin] or 0) + k end
+for bin, k in pairs(a.ended) do
+  ended[bin] = (ended[bin] or 0) + k
+  reached[bin] = math.max(reached[bin] or 0, ended[bin])
+end
 for bin, n in pairs(reached) do
   local keep = math.min(1, a.memory / n)
   reached[bin], ended[bin] = n * keep, (ended[bin] or 0) * keep
-  bins[#bins + 1] = bin
+  if n >= 0.005 then bins[#bins + 1] = bin end
 end
 table.sort(bins, function(x, y) return tonumber(x) < tonumber(y) end)
 for i, bin in ipairs(bins) do bins[i] = string.format('%s:%.4g:%.4g', bin, reached[bin], ended[bin]) end

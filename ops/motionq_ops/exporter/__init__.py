@@ -1,0 +1,1 @@
+"""`motionq exporter`: the queue's figures for Prometheus, read from the queue's server at each scrape."""

@@ -1,0 +1,1 @@
+"""What the job verbs of the command line do. `cli.py` and `cli_acting.py` declare them and call in here."""

@@ -1,0 +1,87 @@
+"""`motionq bench` waiting, enqueue, lifetime, recovery, scale and plan, tiny: their numbers are counted."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+
+
+def _bench(folder: Path, *words: str) -> dict[str, Any]:
+    """What a benchmark says; what the environment configures plays no part, and nothing stays behind."""
+    bare = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), "MPLCONFIGDIR": str(folder)}
+    environment = bare | {"REDIS_URL": "redis://127.0.0.1:1", "MOTIONQ_NAMESPACE": "other"}
+    ended = subprocess.run(
+        [sys.executable, "-c", "from motionq_ops.cli import main; main()", "bench", *words, "--json"],
+        env=environment,
+        cwd=folder,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
+    assert ended.returncode == 0, ended.stderr
+    assert [path.name for path in folder.iterdir() if path.name.startswith("motionq")] == []  # temporary files
+    found: dict[str, Any] = json.loads(ended.stdout)
+    return found
+
+
+def test_waiting(tmp_path: Path) -> None:
+    """Both designs look at every job, ours beside uploads that are on their way; what it costs is more than nothing."""
+    pytest.importorskip("matplotlib")
+    words = ("--jobs=20", "--interval=1s", "--seconds=2", "--slow-uploads=2", "--compare")
+    said = _bench(tmp_path, "waiting", *words, f"--plot={tmp_path / 'waiting.png'}")
+    ours, plain = said["runs"]
+    assert [run["design"] for run in said["runs"]] == ["motionq, slow uploads", "Celery self.retry"]
+    for run in (ours, plain):
+        assert run["checks"] >= 20
+        assert min(run["cpu_ms_per_check"], run["commands_per_check"], run["late_most"], run["rss_bytes"]) > 0
+    assert (ours["uploads_open"], plain["uploads_open"]) == (2, 0)
+    assert ours["job_bytes"] > 1000
+    assert plain["job_bytes"] is None
+    assert (tmp_path / "waiting.png").read_bytes()[:4] == b"\x89PNG"
+
+
+def test_enqueue(tmp_path: Path) -> None:
+    """Every job that was timed is on the server."""
+    said = _bench(tmp_path, "enqueue", "--jobs=30", "--chunk=20", "--repeats=1")
+    assert [(run["jobs"], run["on_record"]) for run in said["runs"]] == [(3, 3), (30, 30), (3, 3), (3, 3)]
+
+
+def test_lifetime(tmp_path: Path) -> None:
+    """Each job was bought once, and every part of it took processor time and commands."""
+    said = _bench(tmp_path, "lifetime", "--jobs=3", "--repeats=1", "--generation=0.5s")
+    (run,) = said["runs"]
+    assert run["created"] == 3
+    assert run["worker_ms"] > 0
+    assert run["commands"] > run["scripts"] > 5
+    assert run["reads"] >= 1
+
+
+def test_recovery(tmp_path: Path) -> None:
+    """After the kill every task is looked at again, and no job is lost."""
+    said = _bench(tmp_path, "recovery", "--jobs=5", "--interval=1s", "--workers=1", "--repeats=1", "--lease=2s")
+    (run,) = said["runs"]
+    assert (run["workers_killed"], run["checked"], run["running"]) == (1, 5, 5)
+    assert 0 < run["first"] <= run["seconds"]
+
+
+def test_scale(tmp_path: Path) -> None:
+    """Checks and the processor time of each part are counted."""
+    said = _bench(tmp_path, "scale", "--jobs=50", "--interval=1s", "--seconds=1", "--workers=1")
+    (run,) = said["runs"]
+    assert run["checks"] > 0
+    assert run["worker_cores"] > 0
+    assert run["limit"]
+
+
+def test_plan(tmp_path: Path) -> None:
+    """On paper: nothing is started, and the costs are named."""
+    said = _bench(tmp_path, "plan", "--jobs-per-day=100000", "--median-seconds=150")
+    assert said["plan"]["accounts"] == 2
+    assert {cost["name"] for cost in said["costs"]} >= {"worker CPU per check", "Redis memory per running job"}

@@ -1,0 +1,181 @@
+"""What the benchmarks of load make of what they count."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from motionq_ops.bench import load_plan, scale, waiting
+from motionq_ops.bench.load_report import Column, Target, report, text
+from motionq_ops.bench.stub import record_body
+from motionq_ops.bench.stub_figures import Looks, percentile
+from motionq_worker.kie.answers import record_answer
+from motionq_worker.kie.messages import Phase
+
+
+def test_lateness_counts_from_the_answer_before() -> None:
+    """A look is late by what passes between the last answer plus the interval, and its arrival."""
+    looks = Looks()
+    for task, moments in {"a": (0.0, 10.5, 21.0), "b": (1.0, 11.0)}.items():
+        for moment in moments:
+            looks.arrived(task, moment)
+            looks.answered(task, moment + 0.1)
+    said = looks.report(10.0, 21.0)
+    assert (said["looks"], said["tasks"], said["overdue"]) == (5, 2, 0)
+    assert said["late_most"] == pytest.approx(0.4)
+
+
+def test_who_never_asks_again_is_late() -> None:
+    """A worker that falls behind can't hide it by never asking; an answer under way is not late."""
+    looks = Looks()
+    looks.arrived("a", 0.0)
+    looks.answered("a", 0.0)
+    looks.arrived("b", 0.0)
+    said = looks.report(10.0, 60.0)
+    assert (said["overdue"], said["late_p50"]) == (1, 50.0)
+
+
+def test_counting_begins_anew_and_remembers_answers() -> None:
+    """The gap over the beginning of a measurement counts in it; earlier ones don't."""
+    looks = Looks()
+    for moment in (0.0, 30.0):
+        looks.arrived("a", moment)
+        looks.answered("a", moment)
+    looks.begin(31.0)
+    looks.arrived("a", 40.0)
+    looks.answered("a", 40.0)
+    said = looks.report(10.0, 41.0)
+    assert (said["looks"], said["late_most"], said["seconds"], looks.asked()) == (1, 0.0, 10.0, 1)
+
+
+@pytest.mark.parametrize(("share", "value"), [(0.5, 51), (0.99, 100), (1.0, 100)])
+def test_percentiles(share: float, value: float) -> None:
+    """The value below which the share lies."""
+    assert percentile(list(range(1, 101)), share) == value
+    assert percentile([], share) == 0.0
+
+
+def test_the_stub_says_what_the_vendor_says() -> None:
+    """Its answers are readings of a running task, with the echo of a whole request in them."""
+    task = "f" * 32
+    reading = record_answer(200, record_body(task), task)
+    assert (reading.phase, reading.task_id, len(reading.image_urls)) == (Phase.RUNNING, task, 1)
+    assert 800 < len(record_body(task)) < 2000
+
+
+@pytest.mark.parametrize(
+    ("target", "met"),
+    [
+        (Target("x", 0.45, 0.45), True),
+        (Target("x", 0.45, 0.46), False),
+        (Target("x", 5000, 5000, least=True), True),
+        (Target("x", 5000, 4999, least=True), False),
+    ],
+)
+def test_a_target_is_met_or_missed(target: Target, met: bool) -> None:
+    """Limits from above and from below; the words say which."""
+    assert target.met is met
+    assert str(target).startswith("met: " if met else "MISSED: ")
+
+
+def test_a_report_is_json_and_a_table() -> None:
+    """Figures that were not measured are a dash, never a zero."""
+    columns = (Column("name", "NAME", "{}"), Column("rate", "RATE", "{:,.0f}"), Column("bytes", "BYTES"))
+    rows: list[dict[str, Any]] = [{"name": "a", "rate": 1234.5678901, "bytes": None}]
+    said = report("some", rows, [Target("rate", 1000, 1234.6, "a second", least=True)], (0.5, 0.5, 0.5))
+    assert json.loads(json.dumps(said))["runs"] == [{"name": "a", "rate": 1234.5679, "bytes": None}]
+    lines = text(said, columns).splitlines()
+    assert lines[1].split() == ["a", "1,235", "–"]
+    assert lines[3] == "met: rate 1,235 a second (wanted: at least 1,000 a second)"
+
+
+def _figures(**given: Any) -> waiting.Figures:
+    usual: dict[str, Any] = {
+        "design": waiting.MOTIONQ,
+        "jobs": 10_000,
+        "interval": 10.0,
+        "workers": 1,
+        "checks": 30_000,
+        "checks_per_second": 990.0,
+        "wanted_per_second": 1000.0,
+        "late_p50": 0.2,
+        "late_p99": 0.5,
+        "late_most": 0.6,
+        "overdue": 0,
+        "cpu_ms_per_check": 0.4,
+        "server_ms_per_check": 0.1,
+        "rss_bytes": 110_000_000,
+        "commands_per_check": 6.0,
+        "scripts_per_check": 0.03,
+    }
+    return waiting.Figures(**{**usual, **given})
+
+
+@pytest.mark.parametrize(
+    ("given", "met"),
+    [
+        ({}, [True, True]),
+        ({"cpu_ms_per_check": 0.5}, [False, True]),
+        ({"late_p99": 0.9}, [True, False]),
+        ({"jobs": 1000}, []),
+        ({"design": waiting.PLAIN}, []),
+        ({"design": waiting.SLOW, "late_p99": 2.1}, [False]),
+        ({"jobs": 100_000, "interval": 60.0, "workers": 2, "late_p99": 1.9}, [True, True]),
+        ({"jobs": 100_000, "interval": 60.0, "workers": 2, "rss_bytes": 151_000_000}, [True, False]),
+        ({"jobs": 1000, "job_bytes": 2500.0}, [False]),
+    ],
+)
+def test_each_promise_is_held_against_its_own_load(given: dict[str, Any], met: list[bool]) -> None:
+    """A target counts where its load was measured, and nowhere else."""
+    assert [target.met for target in waiting.targets([_figures(**given)])] == met
+
+
+@pytest.mark.parametrize(
+    ("cores", "rate", "said"),
+    [
+        ((0.5, 0.1, 0.1), 999.0, "none"),
+        ((0.98, 0.3, 0.2), 500.0, "one core per worker"),
+        ((0.6, 0.95, 0.2), 500.0, "the stub vendor"),
+        ((0.6, 0.4, 0.9), 500.0, "the server"),
+        ((0.6, 0.4, 0.2), 500.0, "the machine's cores"),
+    ],
+)
+def test_the_limit_has_a_name(cores: tuple[float, float, float], rate: float, said: str) -> None:
+    """What was full is named; where nothing was due any more, nothing was."""
+    assert scale.limit_of(*cores, rate, 1000.0, machine=1.2).startswith(said)
+
+
+def test_a_small_load_needs_one_of_everything() -> None:
+    """20,000 videos a month: one account, one worker, a few in flight, little memory."""
+    made = load_plan.plan(load_plan.Load(per_day=20_000 / 30, median_seconds=150))
+    assert (made.accounts, made.workers, made.limits) == (1, 1, ())
+    assert made.in_flight < 5
+    assert made.memory_bytes < 60e6
+
+
+def test_ten_million_a_day_are_shards() -> None:
+    """The vendor's own rate ends first: one motionq per account, and no shard's server is near its end."""
+    made = load_plan.plan(load_plan.Load(per_day=10_000_000, median_seconds=150))
+    assert made.accounts == 116  # 10,000,000 a day, doubled at the peak, are 231.5 a second; an account has 2
+    assert made.shard_server_cores < load_plan.SERVER_SHARE / 10
+    assert len(made.limits) == 3
+
+
+def test_without_callbacks_more_is_read() -> None:
+    """And workers have more to do."""
+    with_calls, without = (
+        load_plan.plan(load_plan.Load(per_day=100_000, median_seconds=150, callbacks=calls)) for calls in (True, False)
+    )
+    assert without.reads_per_second / with_calls.reads_per_second == pytest.approx(4.7 / 1.3)
+    assert without.worker_cores > with_calls.worker_cores
+
+
+def test_every_cost_says_where_it_is_from() -> None:
+    """The plan's table names a command for each figure, and the report holds them all."""
+    said = load_plan.report(load_plan.Load(per_day=1000, median_seconds=150))
+    assert [cost["source"] for cost in said["costs"] if not cost["source"]] == []
+    assert json.loads(json.dumps(said)) == said
+    words = load_plan.lines(load_plan.Load(per_day=1000, median_seconds=150))
+    assert all(cost.name in words for cost in load_plan.COSTS)
