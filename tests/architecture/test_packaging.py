@@ -16,7 +16,8 @@ from lock_file import canonical, read_pins, read_project, subset
 
 ROOT = Path(__file__).parents[2]
 HASH = re.compile(r"^    --hash=sha256:[0-9a-f]{64}( \\)?$")
-PIN = re.compile(r"^[a-z0-9.-]+==[A-Za-z0-9.+]+( ; [a-z_]+ (==|!=|<|<=|>|>=) '[A-Za-z0-9.]+')? \\$")
+MARK = r"[a-z_]+ (==|!=|<|<=|>|>=) '[A-Za-z0-9.]+'"
+PIN = re.compile(rf"^[a-z0-9.-]+==[A-Za-z0-9.+]+( ; {MARK}( and {MARK})*)? \\$")
 
 
 def _lock_check(folder: Path) -> subprocess.CompletedProcess[str]:

@@ -130,11 +130,17 @@ def _assert_booked(lived: Life, move: Move, before: Record, outcome: str) -> Non
         assert lived.redis.zcard(lived.keys.slots) == 0
 
 
+def _gone(was: str, now: str) -> set[str]:
+    """What a record says only while it is armed, or sent."""
+    brief = {State.ARMED: {"armed_under", "durable_at"}, State.SUBMITTING: {"sender", "sent_until"}}
+    return set().union(*(fields for state, fields in brief.items() if was == state != now))
+
+
 def _assert_only_this_changed(lived: Life, move: Move, job_id: str, before: dict[str, Any]) -> None:
     flat = before[lived.keys.job(job_id)][0]
     was, now = dict(zip(flat[::2], flat[1::2], strict=True)), lived.record_fields(job_id)
     changed = {field for field in was | now if was.get(field) != now.get(field)}
-    allowed = _CHANGES | ({"task_id"} if move.name == "record_task" else set())
+    allowed = _CHANGES | _gone(was["state"], now["state"]) | ({"task_id"} if move.name == "record_task" else set())
     assert changed <= allowed | ({"uploaded_at"} if move.name == "uploaded" else set())
     # An armed job needs its slot from the gate: `admit` as a bare move has none, and is left out here.
     if move.name != "admit":
