@@ -34,7 +34,7 @@ class GateStatus:
     waiting: int
 
     def to_json(self) -> dict[str, Any]:
-        """The object of `motionq gate --json`: every key is always there, absent values are null."""
+        """The object of `motionq gate status --json`: every key is always there, absent values are null."""
         return {k: iso(v) if isinstance(v, datetime) else v for k, v in asdict(self).items()}
 
 
