@@ -27,7 +27,7 @@ from motionq.broker import broker_options, broker_tls, broker_url
 from motionq.contract.errors import InvalidSettings, MotionQueueError, QueueUnavailable
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings, load
-from motionq_worker import flower_config, observability, scratch, startup
+from motionq_worker import ending, flower_config, observability, scratch, startup
 from motionq_worker.clock import ClockStep
 from motionq_worker.kept_clients import keep_clients
 from motionq_worker.services import Services
@@ -65,6 +65,10 @@ class MotionqCelery(Celery):
             if self._motionq_services is None:
                 self._motionq_services = Services(self.motionq_settings)
             return self._motionq_services
+
+    def motionq_ending(self) -> None:
+        """The worker was told to stop."""
+        ending.begin(self.motionq_services(), self.motionq_worker or "")
 
     def motionq_close(self) -> None:
         """Ends the services' threads and connections."""

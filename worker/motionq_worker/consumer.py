@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from celery.worker.consumer import Consumer
+from kombu.common import ignore_errors
 
 from motionq.contract.redact import without_secrets
 
@@ -40,9 +41,15 @@ class QuietConsumer(Consumer):
         self._unsent = True
 
     def stop(self) -> None:
-        """Nothing stays behind."""
+        """The worker stops: from now on its steps end, and none begins."""
+        self.app.motionq_ending()
         self._send_events()
         super().stop()
+
+    def shutdown(self) -> None:
+        """The steps have ended: what they said last for Flower must not stay behind."""
+        ignore_errors(self, self._send_events)
+        super().shutdown()
 
     def _send_events(self) -> None:
         if self._unsent:

@@ -10,9 +10,10 @@ from typing import Any, NoReturn, TypeVar
 
 from redis.exceptions import RedisError
 
+from motionq.contract import states
 from motionq.contract.errors import JobFailed, QueueUnavailable
 from motionq.contract.job import Failure
-from motionq.contract.record import Record
+from motionq.contract.record import Record, Unreadable
 from motionq.contract.states import Move, State
 from motionq.contract.store import Moved
 from motionq_worker import decisions
@@ -65,11 +66,39 @@ def begin(run: Execution, s: Services, move: Move) -> Record:
     """Takes the claim up, counts the turn, and stops a job that has killed too many workers."""
     lease = int(s.settings.step_lease * 1000)
     write(run, s, move, claim=run.claim, add={"turns": 1}, alarm_in=lease, event=run.event())
-    record = s.store.get(run.job_id)
+    try:
+        record = s.store.get(run.job_id)
+    except Unreadable as unreadable:
+        if move is states.BEGIN_UPLOAD:
+            _fail_unread(run, s, unreadable)
+        raise
     about_task(record.task_id)
     if record.turns > POISON_AFTER:
         fail(run, s, record, decisions.poison(record, run.step))
     return record
+
+
+def _fail_unread(run: Execution, s: Services, unreadable: Unreadable) -> NoReturn:
+    """Before it is bought a job that can't be read fails: else it would wake for ever, or be armed and hold a slot.
+
+    Where the purchases can't be read either, the server refuses this move, and the job is left as it is.
+    """
+    changes = decisions.failed("unreadable", str(unreadable))
+    move_job(run, s, states.FAIL_UPLOAD, claim=run.claim, set=changes, event=run.event(str(unreadable)))
+    raise JobFailed(f"{run.job_id}: unreadable: {unreadable}") from None
+
+
+def disarm_unread(run: Execution, s: Services, unreadable: Unreadable) -> NoReturn:
+    """An armed job that can't be read is not sent: its slot comes back, and the gate has it uploaded (and failed) anew.
+
+    Raises Later; for any other state the error itself.
+    """
+    if unreadable.state != State.ARMED or unreadable.newer:
+        raise unreadable
+    changes = {"uploaded_at": 0, "parent": run.message_id}
+    event = run.event("it can't be read: not sent")
+    move_job(run, s, states.UNCONNECTED, nonce=unreadable.nonce, set=changes, event=event)
+    raise Later(str(unreadable)) from None
 
 
 def move_job(run: Execution, s: Services, move: Move, **values: Any) -> Moved:

@@ -59,6 +59,26 @@ class Leases:
             with self._lock:
                 self._held.discard(lease)
 
+    def hand_back(self, worker: str) -> list[str]:
+        """Ends every claim, since this worker stops: its steps stop at once, and their alarms ring for another one.
+
+        The turn is given back, as it was not the job that ended it. Where the server is away the lease ends by itself.
+        Returns the jobs.
+        """
+        with self._lock:
+            held = list(self._held)
+        note = "cut off: this worker stops"
+        for lease in held:
+            lease.lost = True
+            event = {"step": lease.claim.partition(".")[0], "worker": worker, "note": note}
+            with contextlib.suppress(QueueUnavailable, RedisError):
+                if locks := list(lease.locks):
+                    self._store.redis.delete(*locks)
+                self._store.move(
+                    states.RENEW, lease.job_id, claim=lease.claim, add={"turns": -1}, alarm_in=0, event=event
+                )
+        return [lease.job_id for lease in held]
+
     def close(self) -> None:
         """Stops renewing."""
         self._stop.set()
@@ -75,7 +95,8 @@ class Leases:
             with self._lock:
                 held = list(self._held)
             for lease in held:
-                self._try_to_renew(lease)
+                if not lease.lost:
+                    self._try_to_renew(lease)
 
     def _try_to_renew(self, lease: Lease) -> None:
         try:
@@ -89,6 +110,6 @@ class Leases:
     def _renew(self, lease: Lease) -> None:
         milliseconds = int(self._seconds * 1000)
         moved = self._store.move(states.RENEW, lease.job_id, claim=lease.claim, alarm_in=milliseconds)
-        lease.lost = not moved.ok
+        lease.lost = lease.lost or not moved.ok
         for lock in list(lease.locks):
             self._store.redis.pexpire(lock, milliseconds)

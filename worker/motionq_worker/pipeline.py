@@ -15,12 +15,12 @@ from typing import Any
 from motionq.contract import states
 from motionq.contract.job import Failure, Result
 from motionq.contract.models import find_model
-from motionq.contract.record import Record, staged_contents
+from motionq.contract.record import Record, Unreadable, staged_contents
 from motionq.contract.states import State
 from motionq_worker import decisions
 from motionq_worker.checking import Batch
 from motionq_worker.decisions import Decision
-from motionq_worker.execution import Execution, Later, Superseded, begin, end, fail, moving_files, write
+from motionq_worker.execution import Execution, Later, Superseded, begin, disarm_unread, end, fail, moving_files, write
 from motionq_worker.faults import delivery_fault, upload_fault
 from motionq_worker.kie.errors import NotSent
 from motionq_worker.leases import Lease
@@ -94,7 +94,10 @@ def _moved_bytes(file: Uploaded) -> str:
 
 def submit(run: Execution, s: Services) -> str:
     """Buy: connect, take the right to send, send createTask once, record what came back."""
-    record = s.store.get(run.job_id)
+    try:
+        record = s.store.get(run.job_id)
+    except Unreadable as unreadable:
+        disarm_unread(run, s, unreadable)
     if record.state is not State.ARMED:
         return _look_at_the_time(run, s, record)
     if not s.gate.durable_everywhere():

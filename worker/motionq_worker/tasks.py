@@ -1,7 +1,7 @@
 """The Celery tasks: thin wrappers around `pipeline`. The only file with task decorators.
 
 What Flower shows: a free retry is a row RETRY with its reason, a job's failure a row FAILURE, and every other row
-returns what happened.
+returns what happened. Arguments that a newer release adds are ignored.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from celery.exceptions import Retry
 from motionq.broker import START_TASK
 from motionq.contract.connection import reachable
 from motionq.contract.errors import JobFailed, JobNotFound, QueueUnavailable
+from motionq.contract.record import Unreadable
 from motionq_worker import pipeline
 from motionq_worker.execution import Execution, Later, Superseded
 from motionq_worker.services import Services
@@ -34,7 +35,7 @@ _UNREACHABLE = Later("the queue's server can't be reached; the alarm clock goes 
 
 
 @shared_task(name=START_TASK, **_OPTIONS)
-def start(self: Task) -> str:
+def start(self: Task, *_: Any, **__: Any) -> str:
     """Wake the clock: there may be new jobs."""
     _services(self.app).meter.add("step", "start")
     _wake(self)
@@ -42,25 +43,25 @@ def start(self: Task) -> str:
 
 
 @shared_task(name="motionq.upload", **_OPTIONS)
-def upload(self: Task, job_id: str) -> str:
+def upload(self: Task, job_id: str, *_: Any, **__: Any) -> str:
     """Check a job's files and bring them to the vendor."""
     return _run(self, job_id, pipeline.upload)
 
 
 @shared_task(name="motionq.submit", **_OPTIONS)
-def submit(self: Task, job_id: str) -> str:
+def submit(self: Task, job_id: str, *_: Any, **__: Any) -> str:
     """Buy: send createTask, once."""
     return _run(self, job_id, pipeline.submit)
 
 
 @shared_task(name="motionq.deliver", **_OPTIONS)
-def deliver(self: Task, job_id: str) -> str:
+def deliver(self: Task, job_id: str, *_: Any, **__: Any) -> str:
     """Bring the video home, or book the failure."""
     return _run(self, job_id, pipeline.deliver)
 
 
 @shared_task(name="motionq.check", resultrepr_maxsize=8192, **_OPTIONS)
-def check(self: Task, job_ids: list[str]) -> dict[str, Any]:
+def check(self: Task, job_ids: list[str], *_: Any, **__: Any) -> dict[str, Any]:
     """Read the status of many tasks at once."""
     try:
         with reachable():
@@ -87,6 +88,9 @@ def _run(task: Task, job_id: str, step: Callable[[Execution, Services], str]) ->
         raise Retry(str(later), exc=later) from None
     except QueueUnavailable:
         raise Retry(str(_UNREACHABLE), exc=_UNREACHABLE) from None
+    except Unreadable as unreadable:
+        _log.error("%s", unreadable)
+        raise Retry(str(unreadable), exc=Later(str(unreadable))) from None
     except (Superseded, JobNotFound) as stopped:
         return f"stopped: {stopped}"
     except JobFailed as failed:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from motionq.contract.job import Event, Failure, Job, JobSpec, Result, StagedSource
+from motionq.contract.errors import MotionQueueError
+from motionq.contract.job import SCHEMA_VERSION, Event, Failure, Job, JobSpec, Result, StagedSource
 from motionq.contract.states import Purchase, State
 
 
@@ -70,19 +72,37 @@ class Record:
         return next((p for p in self.purchases if p.nonce == self.nonce), None)
 
 
-class Unreadable(Exception):
-    """A record that this version of motionq can't read; the message holds nothing of its content."""
+class Unreadable(MotionQueueError):
+    """A record that this version of motionq can't read; the message holds nothing of its content.
+
+    `newer`: a later release wrote it in a way of its own. `state`, `nonce`: as the record says, unread.
+    """
+
+    def __init__(self, message: str, raw: Mapping[str, str], *, newer: bool = False) -> None:
+        super().__init__(message)
+        self.newer = newer
+        self.state = raw.get("state", "")
+        self.nonce = raw.get("nonce", "")
 
 
 def from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
     """The record that `HGETALL` answered. Raises Unreadable."""
+    version = raw.get("schema_version", "none")
+    if version.isdigit() and int(version) > SCHEMA_VERSION:
+        raise Unreadable(left_alone(job_id, version), raw, newer=True)
     try:
         return _from_hash(job_id, raw)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
-        version = raw.get("schema_version", "none")
-        raise Unreadable(
-            f"the record of job {job_id} (schema {version}) can't be read: {type(error).__name__}"
-        ) from None
+        words = f"the record of job {job_id} (schema {version}) can't be read: {type(error).__name__}"
+        raise Unreadable(words, raw) from None
+
+
+def left_alone(job_id: str, version: str) -> str:
+    """What is said of a record of a newer schema."""
+    return (
+        f"the record of job {job_id} was written by a newer motionq (schema {version}, this one knows "
+        f"{SCHEMA_VERSION}): it is left alone until this program is upgraded"
+    )
 
 
 def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
@@ -139,9 +159,18 @@ def _purchases(raw: str | None) -> tuple[PurchaseLine, ...]:
 
 
 def event_from(raw: str) -> Event:
-    """One line of a job's event list: `[at in ms, state, step, worker, note]`."""
-    at, state, step, worker, note = json.loads(raw)
+    """One line of a job's event list: `[at in ms, state, step, worker, note]`, and what a newer release adds."""
+    at, state, step, worker, note, *_ = json.loads(raw)
     return Event(at=at, state=state, step=step or None, worker=worker or None, note=note or None)
+
+
+def events_from(rows: Iterable[str]) -> tuple[Event, ...]:
+    """The lines of a job's event list that can be read; one that can't is no reason to hide the others."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(event_from(row))
+    return tuple(found)
 
 
 def to_job(record: Record, events: Sequence[Event] = (), eta_seconds: float | None = None) -> Job:

@@ -9,6 +9,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
+from motionq.contract.job import SCHEMA_VERSION
 from motionq.contract.keys import Keys
 from motionq.contract.states import FINAL, HOMES
 
@@ -48,6 +49,7 @@ class Scripts:
         }
         self._constants = json.dumps(
             {
+                "schema": SCHEMA_VERSION,
                 "keys": keys.for_lua(),
                 "homes": HOMES,
                 "final": FINAL,

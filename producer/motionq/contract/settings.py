@@ -163,6 +163,7 @@ class Settings(BaseSettings):
     step_lease: Seconds = Field(20.0, validation_alias="MOTIONQ_STEP_LEASE")
     check_lease: Seconds = Field(15.0, validation_alias="MOTIONQ_CHECK_LEASE")
     tick: Seconds = Field(0.5, validation_alias="MOTIONQ_TICK")
+    stop_grace: Seconds = Field(60.0, validation_alias="MOTIONQ_STOP_GRACE")
     unknown_window: Seconds = Field(2700.0, validation_alias="MOTIONQ_UNKNOWN_WINDOW")
     run_limit: Seconds = Field(86400.0, validation_alias="MOTIONQ_RUN_LIMIT")
     generation_attempts: int = Field(2, validation_alias="MOTIONQ_GENERATION_ATTEMPTS", ge=1)

@@ -6,7 +6,7 @@ import json
 import logging
 import re
 import secrets
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,10 +14,10 @@ from redis import Redis
 from redis.client import Pipeline
 
 from motionq.contract.connection import FULL, reachable
-from motionq.contract.errors import JobNotFound, MotionQueueError, QueueUnavailable
+from motionq.contract.errors import JobNotFound, QueueUnavailable
 from motionq.contract.job import SCHEMA_VERSION, Event, JobSpec
 from motionq.contract.keys import Keys
-from motionq.contract.record import Record, Unreadable, event_from, from_hash
+from motionq.contract.record import Record, Unreadable, events_from, from_hash, left_alone
 from motionq.contract.scripts import Scripts
 from motionq.contract.states import STILL_RUNNING, Move, State
 
@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 ORPHANS_KEPT = 1000
 _PER_CALL = 100  # jobs made by one call: the server does nothing else meanwhile, for 3 ms
+_TOLD = 10_000  # jobs of which it is remembered that something was said of them
 _PAGE = 500  # records in one round trip
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 PACE = 25  # ms between two new jobs of one tenant: 40 a second, twenty times what the vendor takes
@@ -136,18 +137,16 @@ class JobStore:
         self.redis = redis
         self.keys = keys
         self.scripts = Scripts(redis, keys, job_ttl=job_ttl, rate_window=rate_window)
+        self._told: set[str] = set()  # jobs whose newer schema was said
 
     # -- reading ------------------------------------------------------------------------------------------------
     def get(self, job_id: str) -> Record:
-        """The record. Raises JobNotFound, QueueUnavailable."""
+        """The record. Raises JobNotFound, Unreadable, QueueUnavailable."""
         with reachable():
             raw: Any = self.redis.hgetall(self.keys.job(job_id))
         if "state" not in raw:
             raise JobNotFound(job_id)
-        try:
-            return from_hash(job_id, raw)
-        except Unreadable as error:
-            raise MotionQueueError(str(error)) from None
+        return from_hash(job_id, raw)
 
     def get_many(self, job_ids: Iterable[str]) -> list[Record]:
         """The records of those jobs that exist, in this order, in one round trip.
@@ -177,7 +176,7 @@ class JobStore:
     def events(self, job_id: str) -> tuple[Event, ...]:
         """The job's last 50 events, oldest first."""
         with reachable():
-            return tuple(event_from(str(raw)) for raw in self.redis.lrange(self.keys.events(job_id), 0, -1))
+            return events_from(map(str, self.redis.lrange(self.keys.events(job_id), 0, -1)))
 
     def histories(self, job_ids: Sequence[str], last: int | None = None) -> dict[str, tuple[Event, ...]]:
         """The events of many jobs, or the `last` few of each, in one round trip."""
@@ -186,7 +185,7 @@ class JobStore:
             pipe.lrange(self.keys.events(job_id), -last if last else 0, -1)
         with reachable():
             answers = pipe.execute() if job_ids else []
-        return {i: tuple(event_from(str(raw)) for raw in rows) for i, rows in zip(job_ids, answers, strict=True)}
+        return {i: events_from(map(str, rows)) for i, rows in zip(job_ids, answers, strict=True)}
 
     def newest(self, states: Sequence[State] = tuple(State), *, batch: int = 200) -> Iterator[Record]:
         """Records, newest first, in the given states."""
@@ -310,10 +309,17 @@ class JobStore:
             "parked": State.ARMED,
         }
         with reachable():
-            return [
-                Claim(job_id, step, n, parent, turns)
-                for job_id, n, parent, turns in self.scripts.run("claim", argument)
-            ]
+            rows = self.scripts.run("claim", argument)
+        self._leave_alone({job_id: parent for job_id, n, parent, _ in rows if n < 0})
+        return [Claim(job_id, step, n, parent, turns) for job_id, n, parent, turns in rows if n >= 0]
+
+    def _leave_alone(self, versions: Mapping[str, str]) -> None:
+        """Says once of each of these jobs that its record is of a newer schema."""
+        if len(self._told) > _TOLD:
+            self._told.clear()
+        for job_id in versions.keys() - self._told:
+            _log.error("%s", left_alone(job_id, versions[job_id]))
+            self._told.add(job_id)
 
     # -- many looks at once ---------------------------------------------------------------------------------------
     def claim_checks(self, *, room: int, lease: float, rate: tuple[int, float], named: int = 0) -> DueChecks:
@@ -330,6 +336,7 @@ class JobStore:
         }
         with reachable():
             answer = json.loads(self.scripts.run("checks", argument))
+        self._leave_alone(answer["newer"])
         return DueChecks(tuple(answer["ids"]), int(answer["due"]))  # an empty list arrives as {}
 
     def waiting(self, job_ids: Iterable[str]) -> list[Waiting]:

@@ -1,25 +1,27 @@
 -- Claims due looks: each alarm is moved to the end of its lease, and no more are claimed than may be read now.
 -- ARGV[2]  JSON: {room, lease, reads, window, named}   reads = reads that any `window` ms may hold, for the whole account;
 --          named = reads that the caller makes besides: they are counted, whatever is left
--- Returns  JSON {ids, due}: the claimed jobs, and how many more are due
+-- Returns  JSON {ids, due, newer}: the claimed jobs, how many more are due, and records of a newer schema, which are not
+--          claimed but wait a lease: job ID -> its version
 local a = cjson.decode(ARGV[2])
 local due = K.due.check
 redis.call('ZREMRANGEBYSCORE', K.reads, '-inf', NOW - a.window)
 local left = a.reads
 for _, member in ipairs(redis.call('ZRANGE', K.reads, 0, -1)) do left = left - tonumber(member:match('^%d+')) end
 
-local ids = {}
+local ids, alone = {}, {}
 local room = math.min(a.room, left - a.named)
 if room > 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, room)) do
-    if redis.call('HEXISTS', K.job .. id, 'state') == 1 then
-      redis.call('ZADD', due, NOW + a.lease, id)
-      ids[#ids + 1] = id
-    else
+    local state, version = unpack(redis.call('HMGET', K.job .. id, 'state', 'schema_version'))
+    if not state then
       redis.call('ZREM', due, id)
+    else
+      redis.call('ZADD', due, NOW + a.lease, id)
+      if newer(version) then alone[id] = version else ids[#ids + 1] = id end
     end
   end
 end
 local taken = #ids + a.named
 if taken > 0 then redis.call('ZADD', K.reads, NOW, string.format('%d at %.0f %d', taken, NOW, left)) end
-return cjson.encode({ids = ids, due = redis.call('ZCOUNT', due, '-inf', NOW)})
+return cjson.encode({ids = ids, due = redis.call('ZCOUNT', due, '-inf', NOW), newer = alone})

@@ -1,5 +1,5 @@
 -- Shared by every script: the record of a job, its set, its purchases, its events.
--- ARGV[1]  JSON: {keys, homes, ttl, ttl_open, rate_window, events}  (contract/keys.py, contract/states.py, settings)
+-- ARGV[1]  JSON: {schema, keys, homes, ttl, ttl_open, rate_window, events}  (contract/keys.py, contract/states.py, settings)
 -- Times are milliseconds of the server's clock. The scripts own job:*, events:*, due:*, line:*, state:*, tenants,
 -- turn, slots, rate, ended, task:*; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
 local C = cjson.decode(ARGV[1])
@@ -28,11 +28,17 @@ local function memory_above(share)
   return limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > share * limit
 end
 
+-- A record of a newer schema is left alone: what this release would write into it may be wrong.
+local function newer(version)
+  return (tonumber(version or 0) or 0) > C.schema
+end
+
 local function load(id)
   local flat = redis.call('HGETALL', K.job .. id)
   if #flat == 0 then return nil end
   local job = {}
   for i = 1, #flat, 2 do job[flat[i]] = flat[i + 1] end
+  if newer(job.schema_version) then error('the record of job ' .. id .. ' was written by a newer motionq') end
   job.id = id
   job.book = job.purchases and cjson.decode(job.purchases) or {}
   job.changes = {}
