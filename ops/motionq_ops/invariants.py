@@ -23,7 +23,6 @@ class Picture:
         for job in jobs:
             self._want(("job", job), self._pipe.hgetall, keys.job(job))
             self._want(("lives", job), self._pipe.pttl, keys.job(job))
-            self._want(("lives", job, "events"), self._pipe.pttl, keys.events(job))
         sets: dict[tuple[str, ...], str] = {("line", t): keys.line(t) for t in tenants}
         sets |= {("due", s): keys.due(s) for s in STEPS}
         sets |= {("state", s): keys.state(s) for s in State}
@@ -98,7 +97,7 @@ def _books(record: Record) -> Iterator[str]:
 
 
 def _lives(picture: Picture, keys: Keys, job: str, record: Record) -> Iterator[str]:
-    lives = {"job": picture.found["lives", job], "events": picture.found["lives", job, "events"]}
+    lives = {"job": picture.found["lives", job]}
     tasks = [keys.task(p.task_id) for p in record.purchases if p.task_id]
     for name in [*tasks, picture.raw[job].get("idempotency")]:
         if name:
@@ -111,8 +110,11 @@ def _lives(picture: Picture, keys: Keys, job: str, record: Record) -> Iterator[s
 def _tasks(picture: Picture, keys: Keys, record: Record) -> Iterator[str]:
     for p in record.purchases:
         owner = picture.owners[keys.task(p.task_id)][0] if p.task_id else None
-        if p.task_id and owner != f"{record.id}:{p.nonce}":
+        if p.task_id and owner != record.id:
             yield f"task {p.task_id} is indexed for {owner}"
+    tasks = [p.task_id for p in record.purchases if p.task_id]
+    if len(set(tasks)) < len(tasks):
+        yield "two purchases have the same task"
 
 
 def _strangers(picture: Picture, jobs: Iterable[str]) -> Iterator[str]:

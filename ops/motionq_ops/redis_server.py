@@ -188,7 +188,7 @@ class RedisServer:
             "appendfsync": self._appendfsync,
             "save": "",
             "maxmemory-policy": "noeviction",
-            "hash-max-ziplist-value": "1024",  # a record in one piece takes half the memory (7.0 on knows the old name)
+            "hash-max-ziplist-value": "8192",  # a record in one piece takes half the memory (7.0 on knows the old name)
         }
         if self.socket_path:
             settings |= {"unixsocket": str(self.socket_path), "unixsocketperm": "700"}

@@ -15,7 +15,7 @@ from motionq import actions, arguments
 from motionq.conflicts import refuse_conflicts, refuse_double_keys
 from motionq.contract.connection import connect, reachable
 from motionq.contract.errors import InvalidJob, JobNotFound, WaitTimeout
-from motionq.contract.job import DEFAULT_MODEL, Event, Job
+from motionq.contract.job import DEFAULT_MODEL, EVENTS_KEPT, Job
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record, to_job
 from motionq.contract.settings import Settings, load
@@ -151,7 +151,7 @@ class MotionQueue:
         """The jobs of a call; what was made just now is known, and not read again."""
         fresh = [job.as_record(made.at) for job, made in zip(new, created, strict=True) if made.outcome == "created"]
         eta = self._eta(fresh)
-        views = {record.id: to_job(record, (_submitted(record),), eta.get(record.id)) for record in fresh}
+        views = {record.id: to_job(record, eta.get(record.id)) for record in fresh}
         known = dict.fromkeys(made.job_id for made in created if made.job_id not in views)
         views |= {job.id: job for job in self._view(self.store.get_many(known))}
         return [views[made.job_id] for made in created if made.job_id in views]
@@ -171,7 +171,7 @@ class MotionQueue:
     def get(self, job_id: str) -> Job:
         """The job now, with its events. Raises JobNotFound, QueueUnavailable."""
         record = self.store.get(arguments.text("job_id", job_id))
-        return to_job(record, self.store.events(job_id), self._eta([record]).get(job_id))
+        return to_job(record, self._eta([record]).get(job_id))
 
     def wait(self, job_id: str, timeout: float | None = None) -> Job:
         """The job when it has ended, well or badly (`Job.raise_for_failure` tells); `timeout` in seconds.
@@ -195,7 +195,7 @@ class MotionQueue:
     def _watch(self, open_ids: Sequence[str], ends: float | None) -> Iterator[Job]:
         pause = _WAIT_FIRST
         while open_ids:
-            jobs = self._view(self.store.get_many(open_ids), events=1)
+            jobs = self._view(self.store.get_many(open_ids), last=1)
             missing = set(open_ids) - {job.id for job in jobs}
             if missing:
                 raise JobNotFound(min(missing))
@@ -303,11 +303,10 @@ class MotionQueue:
         return self.gate()
 
     # -- help -----------------------------------------------------------------------------------------------------
-    def _view(self, records: Sequence[Record], *, events: int | None = None) -> Jobs:
-        """What callers see; with the last `events` of them where the same jobs are looked at again and again."""
+    def _view(self, records: Sequence[Record], *, last: int = EVENTS_KEPT) -> Jobs:
+        """What callers see; with few of their events where the same jobs are looked at again and again."""
         eta = self._eta(records)
-        history = self.store.histories([record.id for record in records], last=events)
-        return [to_job(record, history.get(record.id, ()), eta.get(record.id)) for record in records]
+        return [to_job(record, eta.get(record.id), last=last) for record in records]
 
     def _eta(self, records: Sequence[Record]) -> dict[str, float | None]:
         fields = fields_for(records)
@@ -329,11 +328,6 @@ class MotionQueue:
         when = {job_id: float(alarm or 0) for job_id, alarm in zip(asked, found, strict=True)}
         now = self.store.now()
         return {record.id: eta_seconds(record, durations, now, when.get(record.id, 0.0)) for record in records}
-
-
-def _submitted(record: Record) -> Event:
-    """The first line of a job's history."""
-    return Event(at=record.created_at, state=State.QUEUED, step="submitted")
 
 
 def _checked(requests: Iterable[Request | Mapping[str, Any]]) -> Sequence[Request]:

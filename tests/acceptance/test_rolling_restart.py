@@ -90,7 +90,7 @@ def test_all_workers_are_replaced_under_five_hundred_jobs_and_each_is_bought_onc
     records = stack.store.get_many(ids)
     assert {(record.attempts, len(record.purchases)) for record in records} == {(1, 1)}
     assert {r.task_id for r in records} == {line["taskId"] for line in stack.vendor.ledger("createTask")}
-    passed = {event.state for events in stack.store.histories(ids).values() for event in events}
+    passed = {event.state for record in stack.store.get_many(ids) for event in record.events}
     assert passed == {"queued", "uploading", "ready", *BOUGHT, "delivering", "succeeded"}
     assert _broken(stack, ids) == []
 
@@ -132,14 +132,14 @@ def test_a_transfer_is_cut_off_after_the_grace_and_goes_on_at_once_on_another_wo
         job = stack.submit(prompt="cut off")
         stack.in_state(job, "uploading")
         eventually(lambda: stack.vendor.ledger("upload"))
-        holder = next(event.worker for event in stack.store.events(job.id) if event.state == "uploading")
+        holder = next(event.worker for event in stack.store.get(job.id).events if event.state == "uploading")
         stopped = next(worker for worker in stack.workers if str(holder).startswith(f"{worker.name}@"))
         os.kill(stopped.pid, signal.SIGTERM)
 
         stack.in_state(job, "running", timeout=15)  # its lease, and that of the upload's lock, would be 20 s
 
         assert len(stack.bought(job)) == 1
-        told = [(e.worker == holder, e.note) for e in stack.store.events(job.id) if e.state == "uploading"]
+        told = [(e.worker == holder, e.note) for e in stack.store.get(job.id).events if e.state == "uploading"]
         assert told == [(True, None), (True, "cut off: this worker stops"), (False, None)]
 
 

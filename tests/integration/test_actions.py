@@ -170,7 +170,7 @@ def test_a_replayed_job_starts_like_a_new_one(lived: Life) -> None:
     record = actions.replay(lived.store, "j")
     assert (record.failure, record.tries, record.turns) == (None, 0, 0)
     assert lived.claim("upload", "j") == "upload.2"
-    assert lived.store.events("j")[-1].step == "replay"
+    assert lived.store.get("j").events[-1].step == "replay"
     assert lived.redis.persist(lived.keys.job("j")) == 0
 
 

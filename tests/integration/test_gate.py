@@ -57,7 +57,7 @@ def test_admitting_puts_a_purchase_on_record_before_it_is_made(lived: Life) -> N
     assert lived.redis.zrange(lived.keys.slots, 0, -1) == [f"j1:{record.nonce}"]
     assert record.durable_at == record.purchases[0].armed_at + int(EVERYSEC * 1000)
     assert lived.redis.zscore(lived.keys.due("submit"), "j1") == record.durable_at
-    assert lived.store.events("j1")[-1].worker == "w"
+    assert lived.store.get("j1").events[-1].worker == "w"
 
 
 def test_never_more_than_the_slots_are_in_flight(lived: Life) -> None:
@@ -133,7 +133,7 @@ def test_stale_uploads_are_made_again_before_anything_is_bought(lived: Life) -> 
 
     record = lived.store.get("old")
     assert (record.state, record.purchases) == (REFRESH.to[State.READY], ())
-    assert lived.store.events("old")[-1].note == "its uploads are too old: uploading again"
+    assert lived.store.get("old").events[-1].note == "its uploads are too old: uploading again"
     assert [c.job_id for c in lived.store.claim("upload", room=9, lease=20)] == ["old"]
 
 

@@ -35,7 +35,7 @@ def test_a_claim_that_is_handed_back_rings_at_once_and_counts_no_turn(lived: Lif
     assert not lived.redis.exists(lock)
     record = lived.store.get("job")
     assert (record.state, record.turns) == ("uploading", 0)
-    last = lived.store.events("job")[-1]
+    last = lived.store.get("job").events[-1]
     assert (last.step, last.worker, last.note) == ("upload", "w1@host", "cut off: this worker stops")
 
 

@@ -83,8 +83,8 @@ BROKEN: dict[str, tuple[str, Callable[[str], str], str]] = {
     "a task belongs to whoever names it last": (
         "move",
         _instead(
-            "if not redis.call('SET', K.task .. a.task, owner, 'NX') and",
-            "redis.call('SET', K.task .. a.task, owner)\n  if",
+            "if not redis.call('SET', K.task .. a.task, a.id, 'NX') and",
+            "redis.call('SET', K.task .. a.task, a.id)\n  if",
         ),
         "is indexed for|these expire",
     ),

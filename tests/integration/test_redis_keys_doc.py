@@ -23,8 +23,8 @@ PAGE = (Path(__file__).parents[2] / "docs" / "redis-keys.md").read_text(encoding
 _NOT_KEYS = {"for_lua", "queue", "queue_name", "kombu_prefix"}
 # What a job that succeeded at once never has.
 # Kept only while a job needs them, or only where they say something.
-_BRIEF = {"armed_under", "durable_at", "sender", "sent_until"}
-_ABSENT = {"failure", "generations", "contents"} | _BRIEF
+_BRIEF = {"armed_under", "durable_at", "sender", "sent_until", "parent"}
+_ABSENT = {"failure", "generations", "contents", "priority"} | _BRIEF
 
 
 def _rows(heading: str) -> list[list[str]]:
@@ -130,7 +130,7 @@ def test_every_field_of_a_purchase_is_on_the_page(lived: Life) -> None:
     """The page lists what the code reads; what is on record is among it."""
     assert set(PURCHASE_FIELDS) == set(PurchaseLine.__dataclass_fields__)
     (bought,) = json.loads(lived.record["purchases"])
-    assert set(bought) == set(PURCHASE_FIELDS) - {"suspect_at", "candidate", "refusal"}
+    assert set(bought) == set(PURCHASE_FIELDS) - {"armed_at", "suspect_at", "candidate", "refusal"}
     assert bought["status"] == "paid"
 
 

@@ -41,11 +41,11 @@ def _taken_up(lived: Life, before: Record, state: State) -> Record:
     assert (after.state, after.failure) == (state, None)
     assert (after.tries, after.turns, after.generations) == (0, 0, 0)
     assert after.attempts == before.attempts
-    names = [lived.keys.job(before.id), lived.keys.events(before.id), lived.keys.idempotency("default", "k")]
+    names = [lived.keys.job(before.id), lived.keys.idempotency("default", "k")]
     names += [lived.keys.task(p.task_id) for p in after.purchases if p.task_id]
     assert [lived.redis.pttl(name) for name in names] == [-1] * len(names)
     assert lived.redis.zcard(lived.keys.slots) == 0
-    assert lived.store.events(before.id)[-1].step == "replay"
+    assert lived.store.get(before.id).events[-1].step == "replay"
     found = violations(lived.redis, lived.keys, jobs=[before.id], tenants=["default"], cap=1, rate=20)
     assert list(found) == []
     return after

@@ -41,7 +41,7 @@ def test_the_same_id_makes_one_job(lived: Life) -> None:
     assert (record.state, record.labels, record.priority, record.tenant) == (State.QUEUED, {"a": "b"}, "high", "t")
     assert (record.deadline, record.spec) == (9_999_999_999_999, SPEC)
     assert record.created_at == record.updated_at == record.since
-    assert [(e.state, e.step) for e in lived.store.events("j1")] == [("queued", "submitted")]
+    assert [(e.state, e.step) for e in lived.store.get("j1").events] == [("queued", "submitted")]
 
 
 def test_the_same_key_and_request_give_the_same_job(lived: Life) -> None:
@@ -122,7 +122,7 @@ def test_history_keeps_the_last_fifty_events(lived: Life) -> None:
     for n in range(60):
         assert lived.move("renew", "j1", event={"step": "upload", "worker": "w", "note": f"{n} MB"}).ok
 
-    events = lived.store.events("j1")
+    events = lived.store.get("j1").events
     assert [e.note for e in events] == [f"{n} MB" for n in range(10, 60)]
     assert {(e.state, e.step, e.worker) for e in events} == {("uploading", "upload", "w")}
     assert list(events) == sorted(events, key=lambda e: e.at)
@@ -236,11 +236,11 @@ def test_hurrying_rings_only_the_alarms_of_that_step(lived: Life) -> None:
 
 @pytest.mark.parametrize("situation", [s for s in SITUATIONS if s.partition(",")[0] in FINAL])
 def test_what_belongs_to_a_finished_job_expires_together(lived: Life, situation: str) -> None:
-    """Record, events, idempotency and task key end at one moment: after 30 days, or 60 while a purchase is open."""
+    """Record, idempotency and task key end at one moment: after 30 days, or 60 while a purchase is open."""
     record = lived.reach(situation, "j1", idempotency_key="k")
     kept_open = situation.partition(", ")[2] in ("unknown", "silent")
 
-    keys = [lived.keys.job("j1"), lived.keys.events("j1"), lived.keys.idempotency("default", "k")]
+    keys = [lived.keys.job("j1"), lived.keys.idempotency("default", "k")]
     keys += [lived.keys.task(p.task_id) for p in record.purchases if p.task_id]
     ends = {lived.redis.pexpiretime(key) for key in keys}
     assert len(ends) == 1
@@ -257,20 +257,20 @@ def test_a_healed_job_expires_no_more(lived: Life, situation: str) -> None:
 
     assert lived.move("record_task", "j1").ok
 
-    keys = [lived.keys.job("j1"), lived.keys.events("j1"), lived.keys.idempotency("default", "k")]
+    keys = [lived.keys.job("j1"), lived.keys.idempotency("default", "k")]
     keys.append(lived.keys.task(lived.store.get("j1").task_id))
-    assert [lived.redis.pttl(key) for key in keys] == [-1] * 4
+    assert [lived.redis.pttl(key) for key in keys] == [-1] * 3
     assert lived.redis.zcard(lived.keys.ended) == 0
 
 
 def test_a_task_bound_to_a_finished_job_ends_with_it(lived: Life) -> None:
     """A stray task of a job that stays failed leaves no key behind that never expires."""
-    record = lived.reach("failed, refused", "j1")
+    lived.reach("failed, refused", "j1")
 
     assert lived.move("record_task", "j1", task="STRAY").outcome == "booked"
 
     task, job = lived.keys.task("STRAY"), lived.keys.job("j1")
-    assert lived.redis.get(task) == f"j1:{record.nonce}"
+    assert lived.redis.get(task) == "j1"
     assert lived.redis.pexpiretime(task) == lived.redis.pexpiretime(job) > 0
 
 

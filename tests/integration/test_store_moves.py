@@ -261,7 +261,7 @@ def test_a_task_id_in_hand_is_never_refused(lived: Life, situation: str) -> None
     assert moved.outcome in ("ok", "booked")
     assert after.purchase is not None
     assert after.purchase.task_id == after.task_id
-    assert lived.redis.get(lived.keys.task(after.task_id)) == f"job:{job.nonce}"
+    assert lived.redis.get(lived.keys.task(after.task_id)) == "job"
     assert lived.store.by_task(after.task_id) == "job"
     strays = (Purchase.NOT_SENT, Purchase.REFUSED)
     assert after.purchase.status is (Purchase.STRAY if before.status in strays else before.status)

@@ -58,6 +58,15 @@ def test_the_gate_passes_it_by(lived: Life, field: str) -> None:
     assert lived.redis.zrange(lived.keys.line("default"), 0, -1) == waiting
 
 
+def test_whoever_has_time_is_not_held_up_either(lived: Life, field: str) -> None:
+    """A job of low priority stands far behind in its line: what can't be read goes behind it, and it is armed."""
+    lived.gate.admit("w")
+    ready(lived, new("patient", priority="low"))
+
+    assert lived.gate.admit("w") == 1
+    assert lived.store.get("patient").state is State.ARMED
+
+
 def test_it_is_forgotten_in_its_time(lived: Life, field: str) -> None:
     """A finished record that can't be read is dropped like any other."""
     lived.reach("failed, unbought", "over", tenant="other")
@@ -66,5 +75,5 @@ def test_it_is_forgotten_in_its_time(lived: Life, field: str) -> None:
 
     assert lived.store.scripts.run("forget", {"limit": 9}) == 1
 
-    assert not lived.redis.exists(lived.keys.job("over"), lived.keys.events("over"))
+    assert not lived.redis.exists(lived.keys.job("over"))
     assert lived.redis.zscore(lived.keys.state("failed"), "over") is None

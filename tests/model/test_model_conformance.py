@@ -219,11 +219,11 @@ class Walk:
         """What the server holds, all its keys read in one call."""
         everything = {name.split(":", 1)[1]: value for name, (value, _) in self._lived.everything().items()}
         jobs = [self._job(everything, job, self.model.jobs[j]) for j, job in enumerate(JOBS)]
-        tasks = [line.task for job in jobs for line in job.book if line.task]
+        lines = [line for job in jobs for line in job.book if line.task]
         return self.model._replace(
             jobs=tuple(jobs),
             slots=frozenset(_owner(member) for member in everything.get("slots", [])[::2]),
-            tasks=frozenset((task, *_owner(everything[f"task:{task}"])) for task in tasks),
+            tasks=frozenset((p.task, JOBS.index(everything[f"task:{p.task}"]), p.nonce) for p in lines),
             candidates=frozenset(_owner(member) for member in everything.get("candidates", [])[::2]),
         )
 

@@ -336,9 +336,8 @@ class QueueMachine(RuleBasedStateMachine):
         assert self._seen(job) == before, "a repeated call changed something"
         self.calls.append(("move", argument))
 
-    def _seen(self, job: str) -> tuple[dict[str, str], int]:
-        fields = {k: v for k, v in self.life.record_fields(job).items() if k != "updated_at"}
-        return fields, int(self.redis.llen(self.life.keys.events(job)))
+    def _seen(self, job: str) -> dict[str, str]:
+        return {k: v for k, v in self.life.record_fields(job).items() if k != "updated_at"}
 
     def _once_more(self, name: str, argument: Call) -> Any:
         """One call of a script that may be repeated: the second answer is the first, and changes nothing."""

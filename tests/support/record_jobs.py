@@ -34,12 +34,11 @@ from support.waiting import eventually
 _UPLOADING = (2, 9, 9)  # the colour of an image
 _HOUR = 3600.0  # seconds
 _QUEUES = ("start", "upload", "submit", "check", "deliver")
-_KEPT = re.compile(r"motionq:((job|events|idempotency|task|due|line|state|upload):.*|tenants|turn|ended|slots|spent)")
+_KEPT = re.compile(r"motionq:((job|idempotency|task|due|line|state|upload):.*|tenants|turn|ended|slots|spent)")
 _DUMP = """
 local read = {
   hash = function(k) return redis.call('HGETALL', k) end,
   zset = function(k) return redis.call('ZRANGE', k, 0, -1, 'WITHSCORES') end,
-  list = function(k) return redis.call('LRANGE', k, 0, -1) end,
   string = function(k) return {redis.call('GET', k)} end,
 }
 local found = {}
@@ -145,7 +144,7 @@ def _keys(stack: Stack) -> list[dict[str, Any]]:
 
 def _impersonal(text: str, stack: Stack, jobs: Mapping[str, Job]) -> str:
     """Names in capitals for what is another one in every test: addresses, tasks, the server, the machine."""
-    names = {"SERVER": server_identity(stack.redis), "HOST": socket.gethostname(), "VENDOR": stack.vendor.url}
+    names = {"SERVER": server_identity(stack.redis), "VENDOR": stack.vendor.url}
     for name, job in jobs.items():
         record = stack.store.get(job.id)
         if record.task_id:
@@ -155,7 +154,7 @@ def _impersonal(text: str, stack: Stack, jobs: Mapping[str, Job]) -> str:
             names["RESULT_URL"] = record.verdict["urls"][0]
     for name, value in sorted(names.items(), key=lambda pair: -len(pair[1])):  # VENDOR is a part of the addresses
         text = text.replace(value, f"<{name}>")
-    return text
+    return text.replace(f"@{socket.gethostname()}", "@<HOST>")  # a short name may be a part of an ID
 
 
 if __name__ == "__main__":

@@ -62,7 +62,7 @@ def test_the_stub_says_what_the_vendor_says() -> None:
     task = "f" * 32
     reading = record_answer(200, record_body(task), task)
     assert (reading.phase, reading.task_id, len(reading.image_urls)) == (Phase.RUNNING, task, 1)
-    assert 800 < len(record_body(task)) < 2000
+    assert 700 < len(record_body(task)) < 2000
 
 
 @pytest.mark.parametrize(

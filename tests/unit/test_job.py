@@ -9,7 +9,18 @@ import pytest
 from pydantic import ValidationError
 
 from motionq.contract.errors import ActionRefused, InvalidJob, JobFailed
-from motionq.contract.job import Event, Failure, Job, JobSpec, Result, StagedSource, UrlSource, iso, spec_from
+from motionq.contract.job import (
+    SCHEMA_VERSION,
+    Event,
+    Failure,
+    Job,
+    JobSpec,
+    Result,
+    StagedSource,
+    UrlSource,
+    iso,
+    spec_from,
+)
 from motionq.contract.record import event_from, from_hash, to_job
 from motionq.contract.states import Purchase, State
 
@@ -225,6 +236,20 @@ def test_a_record_is_read_from_its_hash() -> None:
     assert record.failure == Failure(reason="some", charged="unknown")
     assert (record.deadline, record.turns, record.task_id, record.result) == (0, 0, "", None)
     assert to_job(record).created_at == datetime(2023, 11, 14, 22, 13, 20, 123_000, tzinfo=UTC)
+
+
+def test_what_a_record_leaves_out_keeps_its_meaning() -> None:
+    """Records leave defaults out: under schema 1 these stay as they are, whatever `submit` takes by default."""
+    assert SCHEMA_VERSION == 1
+    assert {name: field.default for name, field in JobSpec.model_fields.items() if not field.is_required()} == {
+        "prompt": None,
+        "model": "kling-2.6/motion-control",
+        "mode": "720p",
+        "orientation": "video",
+        "pass_url": False,
+    }
+    raw = {"state": "queued", "tenant": "t", "spec": JobSpec(image=IMAGE, video=VIDEO).model_dump_json()}
+    assert from_hash("j1", raw).priority == "normal"
 
 
 def test_the_capability_of_the_callback_is_not_in_a_repr() -> None:

@@ -46,7 +46,7 @@ class Execution:
 
     @property
     def message_id(self) -> str:
-        """The Celery task ID, and the parent of the next step."""
+        """The Celery task ID."""
         return f"{self.job_id}.{self.claim}"
 
     def event(self, note: str | None = None) -> dict[str, str]:
@@ -95,9 +95,8 @@ def disarm_unread(run: Execution, s: Services, unreadable: Unreadable) -> NoRetu
     """
     if unreadable.state != State.ARMED or unreadable.newer:
         raise unreadable
-    changes = {"uploaded_at": 0, "parent": run.message_id}
     event = run.event("it can't be read: not sent")
-    move_job(run, s, states.UNCONNECTED, nonce=unreadable.nonce, set=changes, event=event)
+    move_job(run, s, states.UNCONNECTED, nonce=unreadable.nonce, set={"uploaded_at": 0}, event=event)
     raise Later(str(unreadable)) from None
 
 
@@ -110,7 +109,6 @@ def move_job(run: Execution, s: Services, move: Move, **values: Any) -> Moved:
 
 def write(run: Execution, s: Services, move: Move, **values: Any) -> None:
     """A move that must succeed for this execution to go on."""
-    values["set"] = {**values.get("set", {}), "parent": run.message_id}
     outcome = move_job(run, s, move, **values)
     if not outcome.ok:
         raise Superseded(f"{run.job_id} is {outcome.state or 'gone'}: another execution has moved it on")
@@ -125,7 +123,7 @@ def apply(run: Execution, s: Services, record: Record, decision: Decision) -> Mo
         claim=run.claim,
         nonce=record.nonce,
         task=record.task_id,
-        set={**decision.set, "parent": run.message_id},
+        set=decision.set,
         add=decision.add,
         unset=list(decision.unset),
         purchase=decision.purchase,

@@ -54,9 +54,8 @@ def upload(run: Execution, s: Services) -> str:
             **_contents(record, image, video),
             "uploaded_at": min(image.at, video.at),
             "video_seconds": str(getattr(video.facts, "seconds", 0.0)),
-            "turns": 0,
-            "tries": 0,
         },
+        unset=["turns", "tries"],
         event=run.event(note),
     )
     return note

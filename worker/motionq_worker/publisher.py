@@ -27,7 +27,7 @@ class Publisher:
                     args=(claim.job_id,),
                     task_id=claim.message_id,
                     root_id=f"{claim.job_id}.upload.1",
-                    parent_id=claim.parent or None,
+                    parent_id=claim.parent_id,
                     queue=self._keys.queue_name(claim.step),
                     producer=producer,
                     retry=False,

@@ -156,7 +156,7 @@ def record_task(run: Execution, s: Services, record: Record, task_id: str) -> Mo
         states.RECORD_TASK,
         nonce=record.nonce,
         task=task_id,
-        set={"running_since": s.store.now(), "parent": run.message_id},
+        set={"running_since": s.store.now()},
         unset=["failure"],
         purchase={"estimate": estimate(record)},
         spent=estimate(record),

@@ -156,7 +156,7 @@ class Uploads:
             path,
             size=size,
             # Names at the vendor: equal ones overwrite, and its CDN may then lag. So each upload has its own.
-            file_name=f"{content}-{at}{kind.extension}",
+            file_name=f"{content[:16]}-{at}{kind.extension}",
             upload_path=UPLOAD_PATH,
             mime=facts.media_type,
             progress=lambda _: lease.check(),

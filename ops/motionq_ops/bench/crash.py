@@ -185,7 +185,7 @@ class Life:
         return Run(
             at=self._at,
             namespace=self.namespace,
-            job=to_job(record, self._store.events(job.id)),
+            job=to_job(record),
             record=record,
             reached=reached,
             seconds=time.monotonic() - began,

@@ -17,8 +17,8 @@ from motionq_ops.bench.stub_figures import Looks
 
 MODEL = "kling-2.6/motion-control"
 # As long as the vendor's own addresses of uploaded files.
-IMAGE_URL = f"https://tempfile.redpandaai.co/kieai/183531/motionq/{'a' * 64}.png"
-VIDEO_URL = f"https://tempfile.redpandaai.co/kieai/183531/motionq/{'b' * 64}.mp4"
+IMAGE_URL = f"https://tempfile.redpandaai.co/kieai/183531/motionq/{'a' * 16}-1790000000000.png"
+VIDEO_URL = f"https://tempfile.redpandaai.co/kieai/183531/motionq/{'b' * 16}-1790000000000.mp4"
 _LINE = 5.0  # seconds between two lines of a slow answer
 _BY_TASK = b"GET /api/v1/jobs/recordInfo?taskId="
 

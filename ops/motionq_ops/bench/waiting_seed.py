@@ -51,17 +51,17 @@ class Seeder:
             store.hurry("upload", some)  # a tenant's new jobs come due one after another
             claims = store.claim("upload", room=len(some), lease=3600, transfers=_BOUND)
             given = [(c.job_id, f"{c.step}.{c.n}") for c in claims]
-            self._move(states.BEGIN_UPLOAD, [(j, {"claim": c, "set": _parent(c, j)}) for j, c in given])
+            begun = {"step": "upload", "worker": "bench@host"}
+            self._move(states.BEGIN_UPLOAD, [(j, {"claim": c, "event": begun}) for j, c in given])
             files = {
                 "image_url": IMAGE_URL,
                 "video_url": VIDEO_URL,
                 "uploaded_at": store.now(),
                 "video_seconds": "10.0",
-                "turns": 0,
-                "tries": 0,
             }
             note = {"step": "upload", "worker": "bench@host", "note": "uploaded image 0.8 MB, video 1.1 MB in 0.5 s"}
-            self._move(states.UPLOADED, [(j, {"claim": c, "set": files, "event": note}) for j, c in given])
+            done = {"set": files, "unset": ["turns", "tries"], "event": note}
+            self._move(states.UPLOADED, [(j, {"claim": c, **done}) for j, c in given])
         return ids
 
     def running(self, count: int, interval: float) -> list[str]:
@@ -71,6 +71,8 @@ class Seeder:
             pass
         self._armed_long_ago(ids)
         for some in batches(ids, _AT_ONCE):
+            self._store.hurry("submit", some)
+            self._store.claim("submit", room=len(some), lease=60, rate=_BOUND)
             nonces = [(record.id, record.nonce) for record in self._store.get_many(some)]
             self._send(nonces)
             self._record(nonces, interval)
@@ -113,7 +115,7 @@ class Seeder:
             {
                 "nonce": nonce,
                 "task": nonce[:32],
-                "set": {"running_since": now, "parent": f"{job_id}.submit.1"},
+                "set": {"running_since": now},
                 "purchase": {"estimate": 66},
                 "alarm_in": int(random.uniform(0, interval) * 1000),
                 "event": {"step": "submit", "worker": "bench@host", "note": f"task {nonce[:32]}"},
@@ -130,10 +132,6 @@ class Seeder:
             raise BenchFailed(f"{move.name}: {len(bad)} of {len(jobs)} jobs did not move ({bad[0].outcome})")
 
 
-def _parent(claim: str, job_id: str) -> dict[str, str]:
-    return {"parent": f"{job_id}.{claim}"}
-
-
 def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
     """Slices of at most `size`."""
     rest = iter(items)
@@ -145,7 +143,7 @@ def job_bytes(store: JobStore, ids: Sequence[str]) -> float:
     """Bytes of Redis' memory per running job: its own keys by MEMORY USAGE, and its share of sets and indexes."""
     keys, redis = store.keys, store.redis
     records = store.get_many(ids)
-    own = [name for r in records for name in (keys.job(r.id), keys.events(r.id), keys.task(r.task_id))]
+    own = [name for r in records for name in (keys.job(r.id), keys.task(r.task_id))]
     shared = _shared(keys)
     pipe = redis.pipeline(transaction=False)
     for name in (*own, *shared):

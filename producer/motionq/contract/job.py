@@ -17,7 +17,9 @@ from motionq.contract.redact import redact
 from motionq.contract.states import FINAL, State
 
 SCHEMA_VERSION = 1
+EVENTS_KEPT = 50  # the newest of a job
 PRIORITIES = ("low", "normal", "high")
+DEFAULT_PRIORITY = "normal"
 DEFAULT_MODEL = "kling-2.6/motion-control"
 
 # What signs an address changes with every signing; what it names does not. Beside names that only signatures have, some
@@ -103,7 +105,10 @@ Source = StagedSource | UrlSource
 
 
 class JobSpec(_Frozen):
-    """What is asked of the vendor. Unknown fields are refused: the vendor would ignore them and charge."""
+    """What is asked of the vendor. Unknown fields are refused: the vendor would ignore them and charge.
+
+    Records leave defaults out, so they belong to the schema: they stay as they are while SCHEMA_VERSION does.
+    """
 
     image: Source
     video: Source
@@ -112,6 +117,11 @@ class JobSpec(_Frozen):
     mode: str = "720p"
     orientation: str = "video"
     pass_url: bool = False
+
+    @classmethod
+    def default(cls, name: str) -> str:
+        """What a record means that does not have this field."""
+        return str(cls.model_fields[name].default)
 
     def digest(self) -> str:
         """SHA-256 of the canonical request: the same files and options give the same digest, whatever their paths."""

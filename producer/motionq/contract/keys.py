@@ -24,10 +24,6 @@ class Keys:
         """Hash: the record of a job."""
         return self._name("job", job_id)
 
-    def events(self, job_id: str) -> str:
-        """List: the last 50 events of a job, oldest first, each a JSON array."""
-        return self._name("events", job_id)
-
     def due(self, step: str) -> str:
         """Sorted set: jobs whose next wake-up is `step`; score = alarm in ms since the epoch (server time)."""
         return self._name("due", step)
@@ -123,7 +119,7 @@ class Keys:
         return self._name("idempotency", hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest())
 
     def task(self, task_id: str) -> str:
-        """String: `job:nonce` of the purchase that a vendor's task ID belongs to."""
+        """String: the job that a vendor's task ID belongs to."""
         return self._name("task", task_id)
 
     def upload(self, content: str) -> str:
@@ -194,7 +190,6 @@ class Keys:
         )
         return {
             "job": self.job(""),
-            "events": self.events(""),
             "line": self.line(""),
             "state": self.state(""),
             "task": self.task(""),

@@ -4,13 +4,42 @@ from __future__ import annotations
 
 import contextlib
 import json
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from motionq.contract.errors import MotionQueueError
-from motionq.contract.job import SCHEMA_VERSION, Event, Failure, Job, JobSpec, Result, StagedSource
+from motionq.contract.job import (
+    DEFAULT_PRIORITY,
+    EVENTS_KEPT,
+    SCHEMA_VERSION,
+    Event,
+    Failure,
+    Job,
+    JobSpec,
+    Result,
+    StagedSource,
+)
 from motionq.contract.states import Purchase, State
+
+
+def event_from(raw: str) -> Event:
+    """One line of a job's history: `[at in ms, state, step, worker, note]`, and what a newer release adds.
+
+    Words that are empty are left out at its end.
+    """
+    words: list[Any] = json.loads(raw)
+    at, state, step, worker, note, *_ = [*words, "", "", ""]
+    return Event(at=at, state=state, step=step or None, worker=worker or None, note=note or None)
+
+
+def events_from(rows: Iterable[str]) -> tuple[Event, ...]:
+    """The lines of a job's history that can be read; one that can't is no reason to hide the others."""
+    found = []
+    for row in rows:
+        with contextlib.suppress(ValueError, TypeError):
+            found.append(event_from(row))
+    return tuple(found)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,7 +48,7 @@ class PurchaseLine:
 
     nonce: str = field(repr=False)  # whoever knows it can name a task for this purchase
     status: Purchase
-    armed_at: int
+    armed_at: int = 0  # until it is sent
     task_id: str | None = None
     sent_at: int | None = None
     closed_at: int | None = None
@@ -45,7 +74,6 @@ class Record:
     since: int
     deadline: int = 0
     claim: str = ""
-    parent: str = ""
     turns: int = 0
     tries: int = 0
     attempts: int = 0
@@ -65,11 +93,17 @@ class Record:
     purchases: tuple[PurchaseLine, ...] = ()
     result: Result | None = None
     failure: Failure | None = None
+    history: str = field(default="", repr=False)  # a line for each event
 
     @property
     def purchase(self) -> PurchaseLine | None:
         """The newest purchase."""
         return next((p for p in self.purchases if p.nonce == self.nonce), None)
+
+    @property
+    def events(self) -> tuple[Event, ...]:
+        """The job's last 50 events, oldest first."""
+        return events_from(self.history.split("\n"))
 
 
 class Unreadable(MotionQueueError):
@@ -114,7 +148,7 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         id=job_id,
         state=State(raw["state"]),
         tenant=raw["tenant"],
-        priority=raw["priority"],
+        priority=raw.get("priority", DEFAULT_PRIORITY),
         labels=json.loads(raw.get("labels") or "{}"),
         spec=spec,
         created_at=whole("created_at"),
@@ -122,7 +156,6 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         since=whole("since"),
         deadline=whole("deadline"),
         claim=raw.get("claim", ""),
-        parent=raw.get("parent", ""),
         turns=whole("turns"),
         tries=whole("tries"),
         attempts=whole("attempts"),
@@ -142,6 +175,7 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         purchases=_purchases(raw.get("purchases")),
         result=Result.model_validate_json(raw["result"], extra="ignore") if raw.get("result") else None,
         failure=Failure.model_validate_json(raw["failure"], extra="ignore") if raw.get("failure") else None,
+        history=raw.get("events", ""),
     )
 
 
@@ -158,23 +192,8 @@ def _purchases(raw: str | None) -> tuple[PurchaseLine, ...]:
     )
 
 
-def event_from(raw: str) -> Event:
-    """One line of a job's event list: `[at in ms, state, step, worker, note]`, and what a newer release adds."""
-    at, state, step, worker, note, *_ = json.loads(raw)
-    return Event(at=at, state=state, step=step or None, worker=worker or None, note=note or None)
-
-
-def events_from(rows: Iterable[str]) -> tuple[Event, ...]:
-    """The lines of a job's event list that can be read; one that can't is no reason to hide the others."""
-    found = []
-    for row in rows:
-        with contextlib.suppress(ValueError, TypeError):
-            found.append(event_from(row))
-    return tuple(found)
-
-
-def to_job(record: Record, events: Sequence[Event] = (), eta_seconds: float | None = None) -> Job:
-    """What callers see of a record."""
+def to_job(record: Record, eta_seconds: float | None = None, *, last: int = EVENTS_KEPT) -> Job:
+    """What callers see of a record, with its `last` few events."""
     return Job(
         id=record.id,
         state=record.state,
@@ -189,5 +208,5 @@ def to_job(record: Record, events: Sequence[Event] = (), eta_seconds: float | No
         result=record.result,
         failure=record.failure,
         eta_seconds=eta_seconds,
-        events=tuple(events),
+        events=record.events[-last:],
     )

@@ -9,7 +9,7 @@ from typing import Any
 from redis import Redis
 from redis.client import Pipeline
 
-from motionq.contract.job import SCHEMA_VERSION
+from motionq.contract.job import EVENTS_KEPT, SCHEMA_VERSION
 from motionq.contract.keys import Keys
 from motionq.contract.states import FINAL, HOMES
 
@@ -33,7 +33,6 @@ NAMES = (
     "waiting",
     "still",
 )
-EVENTS_KEPT = 50
 OPEN_PURCHASE_TTL = 60 * 86400.0  # seconds; a record with an open or written-off purchase lives at least this long
 
 

@@ -15,9 +15,9 @@ from redis.client import Pipeline
 
 from motionq.contract.connection import FULL, reachable
 from motionq.contract.errors import JobNotFound, QueueUnavailable
-from motionq.contract.job import SCHEMA_VERSION, Event, JobSpec
+from motionq.contract.job import DEFAULT_PRIORITY, SCHEMA_VERSION, JobSpec
 from motionq.contract.keys import Keys
-from motionq.contract.record import Record, Unreadable, events_from, from_hash, left_alone
+from motionq.contract.record import Record, Unreadable, from_hash, left_alone
 from motionq.contract.scripts import Scripts
 from motionq.contract.states import STILL_RUNNING, Move, State
 
@@ -28,6 +28,7 @@ _PER_CALL = 100  # jobs made by one call: the server does nothing else meanwhile
 _TOLD = 10_000  # jobs of which it is remembered that something was said of them
 _PAGE = 500  # records in one round trip
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+SUBMITTED = {"step": "submitted"}  # a job's first event
 PACE = 25  # ms between two new jobs of one tenant: 40 a second, twenty times what the vendor takes
 
 
@@ -39,7 +40,7 @@ class NewJob:
     spec: JobSpec
     tenant: str = "default"
     labels: dict[str, str]
-    priority: str = "normal"
+    priority: str = DEFAULT_PRIORITY
     deadline: int | None = None
     idempotency_key: str | None = None
 
@@ -56,6 +57,7 @@ class NewJob:
             updated_at=at,
             since=at,
             deadline=self.deadline or 0,
+            history=json.dumps([at, State.QUEUED, SUBMITTED["step"]]),
         )
 
 
@@ -86,7 +88,10 @@ class Moved:
 
 @dataclass(frozen=True)
 class Claim:
-    """A due alarm that this caller may publish."""
+    """A due alarm that this caller may publish.
+
+    `parent`: the step before, `upload.1` of the same job or the batch `check.<ulid>`; empty for the first.
+    """
 
     job_id: str
     step: str
@@ -98,6 +103,13 @@ class Claim:
     def message_id(self) -> str:
         """The Celery task ID of the step."""
         return f"{self.job_id}.{self.step}.{self.n}"
+
+    @property
+    def parent_id(self) -> str | None:
+        """The Celery task ID of the step before."""
+        if not self.parent:
+            return None
+        return self.parent if self.parent.startswith("check.") else f"{self.job_id}.{self.parent}"
 
 
 @dataclass(frozen=True)
@@ -173,20 +185,6 @@ class JobStore:
             books = pipe.execute() if ids else []
         return {job_id: _tasks(job_id, str(book)) for job_id, book in zip(ids, books, strict=True) if book}
 
-    def events(self, job_id: str) -> tuple[Event, ...]:
-        """The job's last 50 events, oldest first."""
-        with reachable():
-            return events_from(map(str, self.redis.lrange(self.keys.events(job_id), 0, -1)))
-
-    def histories(self, job_ids: Sequence[str], last: int | None = None) -> dict[str, tuple[Event, ...]]:
-        """The events of many jobs, or the `last` few of each, in one round trip."""
-        pipe = self.redis.pipeline(transaction=False)
-        for job_id in job_ids:
-            pipe.lrange(self.keys.events(job_id), -last if last else 0, -1)
-        with reachable():
-            answers = pipe.execute() if job_ids else []
-        return {i: events_from(map(str, rows)) for i, rows in zip(job_ids, answers, strict=True)}
-
     def newest(self, states: Sequence[State] = tuple(State), *, batch: int = 200) -> Iterator[Record]:
         """Records, newest first, in the given states."""
         seen: set[str] = set()
@@ -230,7 +228,7 @@ class JobStore:
         """The job that a vendor's task ID belongs to."""
         with reachable():
             owner = self.redis.get(self.keys.task(task_id))
-        return str(owner).partition(":")[0] if owner else None
+        return str(owner) if owner else None
 
     def counts(self) -> dict[State, int]:
         """How many jobs are in each state."""
@@ -249,7 +247,7 @@ class JobStore:
         pipe = self.redis.pipeline(transaction=False)
         for at in range(0, len(jobs), _PER_CALL):
             some = [self._new(job) for job in jobs[at : at + _PER_CALL]]
-            self.scripts.run("create", {"jobs": some, "pace": PACE, "event": {"step": "submitted"}}, pipe)
+            self.scripts.run("create", {"jobs": some, "pace": PACE, "event": SUBMITTED}, pipe)
         with reachable():
             answers = [json.loads(answer) for answer in pipe.execute()]
         made = [Created(outcome, i, int(answer["at"])) for answer in answers for outcome, i in answer["made"]]
@@ -273,8 +271,8 @@ class JobStore:
             "schema_version": str(SCHEMA_VERSION),
             "tenant": job.tenant,
             "labels": json.dumps(job.labels) if job.labels else None,
-            "priority": job.priority,
-            "spec": job.spec.model_dump_json(exclude_none=True),
+            "priority": job.priority if job.priority != DEFAULT_PRIORITY else None,
+            "spec": job.spec.model_dump_json(exclude_defaults=True),  # a tenth of a waiting job's memory
             "deadline": str(job.deadline) if job.deadline else None,
         }
         key = job.idempotency_key
@@ -447,9 +445,8 @@ def _waiting(row: Sequence[Any]) -> Waiting | None:
     job_id, state, nonce, task_id, since, updated, model, mode, video, named = row
     try:
         times = int(float(since or 0)), int(float(updated or 0))
-        return Waiting(
-            job_id, state, nonce or "", task_id or "", *times, model or "", mode or "", float(video or 0), named
-        )
+        model, mode = model or JobSpec.default("model"), mode or JobSpec.default("mode")
+        return Waiting(job_id, state, nonce or "", task_id or "", *times, model, mode, float(video or 0), named)
     except ValueError as error:
         _log.error("the record of job %s can't be read: %s", job_id, type(error).__name__)
         return None

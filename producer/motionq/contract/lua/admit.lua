@@ -72,7 +72,8 @@ while armed < math.min(free, room) and looked < 200 do
   local id = redis.call('ZRANGE', K.line .. tenant, 0, 0)[1]
   local readable, job = pcall(load, id or '')
   if not readable or job and job.state ~= 'ready' then
-    redis.call('ZADD', K.line .. tenant, 'XX', NOW, id)  -- behind all others: it must not stop them
+    local last = redis.call('ZRANGE', K.line .. tenant, -1, -1, 'WITHSCORES')
+    redis.call('ZADD', K.line .. tenant, 'XX', last[2] + 1, id)  -- behind all others: it must not stop them
   elseif job then consider(job) else
     if id then redis.call('ZREM', K.line .. tenant, id) else redis.call('ZREM', K.tenants, tenant) end
   end

@@ -1,7 +1,7 @@
 -- Claims due alarms of one step: each is moved to the end of its lease, so a dead worker's job wakes by itself.
 -- ARGV[2]  JSON: {step, room, lease, transfers?, rate?, parked}   transfers = how many may be outstanding altogether;
 --          rate = how many rate slots there are; parked = states that need a rate slot before their message is published
--- Returns  list of {job ID, n, parent task ID or '', turns}; n counts this step's claims of the job, and is -1 for a
+-- Returns  list of {job ID, n, the step before or '', turns}; n counts this step's claims of the job, and is -1 for a
 --          record of a newer schema (then its version stands for the parent), which is not claimed: it waits a lease
 local a = cjson.decode(ARGV[2])
 local due = K.due[a.step]
@@ -36,6 +36,7 @@ local function claim(job)
   if a.step ~= 'check' then
     n = redis.call('HINCRBY', K.job .. job.id, 'n_' .. a.step, 1)
     redis.call('HSET', K.job .. job.id, 'claim', a.step .. '.' .. n)
+    redis.call('HDEL', K.job .. job.id, 'parent')
     if a.transfers then redis.call('ZADD', K.transfers, NOW + a.lease, job.id) end
   end
   claims[#claims + 1] = {job.id, n, job.parent or '', tonumber(job.turns) or 0}
@@ -43,8 +44,8 @@ end
 
 for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, a.rate and 1000 or room)) do
   if #claims >= room then break end
-  local flat = redis.call('HMGET', K.job .. id, 'state', 'nonce', 'parent', 'turns', 'schema_version')
-  local job = {id = id, state = flat[1], nonce = flat[2], parent = flat[3], turns = flat[4]}
+  local flat = redis.call('HMGET', K.job .. id, 'state', 'nonce', 'parent', 'turns', 'schema_version', 'claim')
+  local job = {id = id, state = flat[1], nonce = flat[2], parent = flat[3] or flat[6], turns = flat[4]}
   if not job.state then
     redis.call('ZREM', due, id)
   elseif newer(flat[5]) then

@@ -17,8 +17,7 @@ local function write(new)
     flat[#flat + 1] = field
     flat[#flat + 1] = value
   end
-  redis.call('HSET', K.job .. new.id, unpack(flat))
-  record_event(job, 'queued', a.event)
+  redis.call('HSET', K.job .. new.id, 'events', event_line('queued', a.event), unpack(flat))
   -- One tenant's backlog must not hold up another's uploads: a tenant's jobs come due one after another.
   local pace = K.pace .. job.tenant
   local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))

@@ -1,6 +1,6 @@
 -- Shared by every script: the record of a job, its set, its purchases, its events.
 -- ARGV[1]  JSON: {schema, keys, homes, ttl, ttl_open, rate_window, events}  (contract/keys.py, contract/states.py, settings)
--- Times are milliseconds of the server's clock. The scripts own job:*, events:*, due:*, line:*, state:*, tenants,
+-- Times are milliseconds of the server's clock. The scripts own job:*, due:*, line:*, state:*, tenants,
 -- turn, slots, rate, ended, task:*; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
 local C = cjson.decode(ARGV[1])
 local K = C.keys
@@ -91,7 +91,7 @@ end
 
 -- The keys that live as long as the record: they expire with it, and stay when it is taken up again.
 local function lifelong(job)
-  local names = {K.job .. job.id, K.events .. job.id, job.idempotency}
+  local names = {K.job .. job.id, job.idempotency}
   for _, p in ipairs(job.book) do
     if p.task_id then names[#names + 1] = K.task .. p.task_id end
   end
@@ -138,10 +138,18 @@ local function enter(job, state, alarm)
   redis.call('ZADD', K.state .. state, job.created_at, job.id)
 end
 
+-- One line of JSON for each event, without the empty words at its end: [at, state, step, worker, note].
+local function event_line(state, event)
+  local words = {NOW, state, event.step or '', event.worker or '', event.note or ''}
+  while words[#words] == '' do words[#words] = nil end
+  return cjson.encode(words)
+end
+
 local function record_event(job, state, event)
-  local line = cjson.encode({NOW, state, event.step or '', event.worker or '', event.note or ''})
-  redis.call('RPUSH', K.events .. job.id, line)
-  redis.call('LTRIM', K.events .. job.id, -C.events, -1)
+  local lines = (job.events and job.events .. '\n' or '') .. event_line(state, event)
+  local _, breaks = lines:gsub('\n', '')
+  for _ = C.events, breaks do lines = lines:sub(lines:find('\n', 1, true) + 1) end
+  set(job, 'events', lines)
 end
 
 -- What only matters while a purchase is armed or sent: it would make up a tenth of a waiting job's memory.
@@ -157,7 +165,7 @@ local function move(job, state, alarm, event)
     if state ~= during and job[field] then unset(job, field) end
   end
   keep_book(job)
-  save(job)
   if event then record_event(job, state, event) end
+  save(job)
   enter(job, state, alarm)
 end

@@ -20,8 +20,10 @@ if a.line then PLACES['line:' .. a.line] = K.line .. a.line end
 local function tell(id, kind, place) found[#found + 1] = {id, kind, place} end
 
 local function look(id)
-  local fields = {'state', 'tenant', 'created_at', 'priority', 'durable_at', 'sent_until', 'nonce', 'purchases'}
-  local job = {}
+  local fields = {
+    'state', 'tenant', 'created_at', 'priority', 'durable_at', 'sent_until', 'nonce', 'purchases', 'events'
+  }
+  local job = {changes = {}}
   for i, value in ipairs(redis.call('HMGET', K.job .. id, unpack(fields))) do job[fields[i]] = value or nil end
   job.id = id
   return job
@@ -103,6 +105,7 @@ local function examine(id)
   if unfinished then look_at_end(job) end
   if a.fix and unfinished and #found > before then
     record_event(job, job.state, {step = 'doctor', note = 'its sets did not agree with its record: mended'})
+    redis.call('HSET', K.job .. id, 'events', job.events)
   end
   if job.state == 'armed' or job.state == 'submitting' then
     if not redis.call('ZSCORE', K.slots, id .. ':' .. (job.nonce or '')) then tell(id, 'slotless', 'slots') end

@@ -35,8 +35,10 @@ end
 if not target and not m.books_late then return {'fenced', job.state} end
 
 if m.name == 'record_task' then
-  local owner = a.id .. ':' .. a.nonce
-  if not redis.call('SET', K.task .. a.task, owner, 'NX') and redis.call('GET', K.task .. a.task) ~= owner then
+  for _, other in ipairs(job.book) do
+    if other ~= p and other.task_id == a.task then return {'bound', job.state} end
+  end
+  if not redis.call('SET', K.task .. a.task, a.id, 'NX') and redis.call('GET', K.task .. a.task) ~= a.id then
     return {'bound', job.state}
   end
   if p.task_id == a.task and not target then return {'ok', job.state} end

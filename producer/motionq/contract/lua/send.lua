@@ -35,7 +35,7 @@ if not redis.call('ZSCORE', K.rate, member) and redis.call('ZCARD', K.rate) >= a
   return wait(math.max(1, tonumber(first[2]) - NOW))
 end
 redis.call('ZADD', K.rate, NOW + a.lease, member)
-p.sent_at = NOW
+p.sent_at, p.armed_at = NOW, nil  -- its event says when
 set(job, 'sender', a.token)
 set(job, 'sent_until', NOW + a.lease)
 set(job, 'attempts', (tonumber(job.attempts) or 0) + 1)
