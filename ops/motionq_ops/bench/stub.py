@@ -19,6 +19,7 @@ MODEL = "kling-2.6/motion-control"
 # As long as the vendor's own addresses of uploaded files.
 IMAGE_URL = f"https://tempfile.redpandaai.co/kieai/183531/motionq/{'a' * 16}-1790000000000.png"
 VIDEO_URL = f"https://tempfile.redpandaai.co/kieai/183531/motionq/{'b' * 16}-1790000000000.mp4"
+_IMAGE = 1_000_000  # bytes: what is shorter is an image
 _LINE = 5.0  # seconds between two lines of a slow answer
 _BY_TASK = b"GET /api/v1/jobs/recordInfo?taskId="
 
@@ -136,7 +137,8 @@ class Connection(asyncio.Protocol):
         elif path.endswith("/file-stream-upload"):
             self._stub.open_uploads += 1
             self._transport.write(b"HTTP/1.1 200 OK\r\nContent-Type: application/json\r\n")
-            self._take_time(self._loop.time() + self._stub.upload)
+            slow = self._stub.upload if length > _IMAGE else 0.0  # all jobs wait for their one image
+            self._take_time(self._loop.time() + slow)
         else:
             self._send(_envelope(1000.0))
 
