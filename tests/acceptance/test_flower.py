@@ -131,6 +131,8 @@ def test_no_row_shows_a_prompt_a_key_a_nonce_or_an_address(stack: Stack, flower:
     assert jobs["dead"].id in everything
     for secret in secrets_of(stack):
         assert secret not in everything
+    assert "(address) answered 404" in everything
+    assert "://" not in everything
 
 
 # -- who may see and do what -------------------------------------------------------------------------------------------

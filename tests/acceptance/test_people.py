@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 
 import pytest
@@ -17,7 +18,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     """The vendor's clock goes as ours does: a task's createTime must lie in its purchase's send window."""
     folder = tmp_path_factory.mktemp("people")
     vendor = {"rate_limit": "off", "duration": 3.0}
-    with Stack(folder, speed=1.0, sandbox=vendor, MOTIONQ_SUBMIT_RATE="200/1s") as running:
+    with Stack(folder, speed=1.0, sandbox=vendor, MOTIONQ_SUBMIT_RATE="200/1s", MOTIONQ_STEP_ATTEMPTS="1") as running:
         yield running
 
 
@@ -109,8 +110,8 @@ def test_a_job_cancelled_while_armed_buys_nothing(tmp_path_factory: pytest.TempP
 
 # -- replay -----------------------------------------------------------------------------------------------------------
 def test_a_failed_delivery_is_delivered_again_not_bought_again(stack: Stack) -> None:
-    """The vendor's file can't be fetched: delivery_failed, charged. Replay fetches it; the ledger has one purchase."""
-    stack.vendor.add_fault("result_404", "result", times=None)
+    """The vendor's file is no video: delivery_failed, charged. Replay fetches it, bought once, from where it is now."""
+    stack.vendor.add_fault("result_html", "result", times=None)
     job = stack.submit(prompt="delivery fails")
     failed = stack.finished(job)
     assert failed.failure is not None
@@ -118,6 +119,8 @@ def test_a_failed_delivery_is_delivered_again_not_bought_again(stack: Stack) -> 
     assert statuses(stack, job) == ["paid"]
 
     stack.vendor.clear_faults()
+    verdict = stack.store.get(job.id).verdict | {"urls": []}  # as of a success that named no address in time
+    stack.redis.hset(stack.keys.job(job.id), "verdict", json.dumps(verdict))
     assert stack.queue.replay(job.id).failure is None
     done = stack.finished(job)
     assert (done.state, made(stack, job)) == ("succeeded", [done.task_id])

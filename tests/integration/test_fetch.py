@@ -261,7 +261,7 @@ def test_private_addresses_are_refused(server: Server, tmp_path: Path) -> None:
     """Without an exemption the loopback server is not even connected to; another port's exemption does not help."""
     for exempt in (frozenset[str](), frozenset({"127.0.0.1:1"})):
         fault = refused(server, "/file", tmp_path, exempt=exempt)
-        words = f"http://{server.host}/file?…: 127.0.0.1 is not a public address"
+        words = f"http://{server.host}/file?…: 127.0.0.1 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)"
         assert (str(fault), fault.permanent) == (words, True)
     assert server.asked == []
 
@@ -278,7 +278,9 @@ def test_a_redirect_into_private_is_refused(server: Server, other: Server, tmp_p
     """A permitted host can't send us to one that is not."""
     server.redirect_to = other.url("/file")
     fault = refused(server, "/redirect", tmp_path)
-    assert str(fault) == f"http://{other.host}/file?…: 127.0.0.1 is not a public address"
+    assert (
+        str(fault) == f"http://{other.host}/file?…: 127.0.0.1 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)"
+    )
     server.redirect_to = f"file:///etc/passwd?{SECRET}"
     assert refused(server, "/redirect", tmp_path).permanent
     assert other.asked == []
@@ -308,7 +310,10 @@ def test_names_of_private_addresses(
     resolver(monkeypatch, {"public.example": addresses})
     url = f"http://public.example:{server.server_address[1]}/file?{SECRET}"
     fault = refused(server, "", tmp_path, url=url)
-    assert (str(fault), fault.permanent) == ("public.example is not a public address", True)
+    assert (str(fault), fault.permanent) == (
+        "public.example is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        True,
+    )
     assert server.asked == []
 
 
@@ -317,7 +322,10 @@ def test_the_peer_is_looked_at(server: Server, tmp_path: Path, monkeypatch: pyte
     resolver(monkeypatch, {"public.example": ["8.8.8.8"], "8.8.8.8": ["127.0.0.1"]})
     url = f"http://public.example:{server.server_address[1]}/file?{SECRET}"
     fault = refused(server, "", tmp_path, url=url)
-    assert (str(fault), fault.permanent) == ("public.example is not a public address", True)
+    assert (str(fault), fault.permanent) == (
+        "public.example is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        True,
+    )
     assert server.asked == []
 
 

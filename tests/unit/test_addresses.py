@@ -54,13 +54,34 @@ def test_public_urls_pass(url: str) -> None:
         ("https://example.com:99999/a", "https://example.com:99999/a: not a well-formed address"),
         ("https://example.com:0/a", "https://example.com:0/a: not a well-formed address"),
         ("https://[::1/a", "(unreadable address): not a well-formed address"),
-        ("http://127.0.0.1/a?s=1", "http://127.0.0.1/a?…: 127.0.0.1 is not a public address"),
-        ("http://[::1]:80/a", "http://[::1]:80/a: ::1 is not a public address"),
-        ("http://127.1/a", "http://127.1/a: 127.1 is not a public address"),
-        ("http://2130706433/a", "http://2130706433/a: 2130706433 is not a public address"),
-        ("http://0x7f.1/a", "http://0x7f.1/a: 0x7f.1 is not a public address"),
-        ("http://LocalHost/a", "http://LocalHost/a: localhost is not a public address"),
-        ("http://redis.local./a", "http://redis.local./a: redis.local. is not a public address"),
+        (
+            "http://127.0.0.1/a?s=1",
+            "http://127.0.0.1/a?…: 127.0.0.1 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
+        (
+            "http://[::1]:80/a",
+            "http://[::1]:80/a: ::1 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
+        (
+            "http://127.1/a",
+            "http://127.1/a: 127.1 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
+        (
+            "http://2130706433/a",
+            "http://2130706433/a: 2130706433 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
+        (
+            "http://0x7f.1/a",
+            "http://0x7f.1/a: 0x7f.1 is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
+        (
+            "http://LocalHost/a",
+            "http://LocalHost/a: localhost is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
+        (
+            "http://redis.local./a",
+            "http://redis.local./a: redis.local. is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)",
+        ),
         ("http://metadata.google.internal/a", None),
     ],
 )
@@ -68,7 +89,9 @@ def test_forbidden_urls(url: str, sentence: str | None) -> None:
     """Everything else is refused with one sentence that never shows a query or a password."""
     with pytest.raises(ForbiddenAddress) as caught:
         check_url(url, NONE)
-    assert str(caught.value) == (sentence or f"{url}: metadata.google.internal is not a public address")
+    assert str(caught.value) == (
+        sentence or f"{url}: metadata.google.internal is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)"
+    )
 
 
 def test_exempt_hosts() -> None:

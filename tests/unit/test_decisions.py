@@ -129,9 +129,14 @@ def test_an_absurd_clock_of_the_vendor_does_not_expire_a_result() -> None:
 
 
 def test_a_success_whose_addresses_are_on_their_way_is_looked_at_again() -> None:
-    """Success without addresses is no verdict for five minutes, and one afterwards: it is paid for."""
-    assert look(record(), reading(Phase.SUCCESS, completed_ms=NOW - 1000)).move is states.STILL_RUNNING
-    assert look(record(), reading(Phase.SUCCESS, completed_ms=NOW - 300_001)).move is states.PAID
+    """Success without addresses is no verdict until five minutes after its first reading, dated or not."""
+    for completed in (None, NOW - 1000, NOW - 900_000):
+        read = reading(Phase.SUCCESS, completed_ms=completed)
+        first = look(record(), read)
+        assert (first.move, first.purchase) == (states.STILL_RUNNING, {"nameless_at": NOW})
+        later = look(record(purchases=(line(nameless_at=NOW - 299_999),)), read)
+        assert (later.move, later.purchase) == (states.STILL_RUNNING, {})
+        assert look(record(purchases=(line(nameless_at=NOW - 300_000),)), read).move is states.PAID
 
 
 def test_a_time_out_of_the_vendor_settles_only_at_a_second_look_90_s_later() -> None:

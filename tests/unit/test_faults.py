@@ -9,6 +9,7 @@ import pytest
 
 from motionq.contract import states
 from motionq.contract.errors import InvalidJob
+from motionq.contract.record import Record
 from motionq_worker.addresses import ForbiddenAddress
 from motionq_worker.delivery import NoVideo
 from motionq_worker.faults import delivery_fault, upload_fault
@@ -90,19 +91,45 @@ def test_a_paid_video_is_waited_for_until_its_address_expires() -> None:
     assert (failure["reason"], failure["charged"]) == ("delivery_failed", "yes")
 
 
+def _paid(tries: int) -> Record:
+    return record(verdict={"urls": ["u"], "expires_at": NOW + 10**9}, tries=tries)
+
+
 @pytest.mark.parametrize(
-    ("error", "tries"),
+    "error",
     [
-        (NoVideo("no video"), 0),
-        (FetchFailed("404", permanent=True), 2),
-        (Unreadable("cut", certain=True), 7),
-        (KeyError("x"), 7),
+        FetchFailed("not found", permanent=True, status=404),
+        FetchFailed("refused", permanent=True, status=403),
+        FetchFailed("HTTP 503", permanent=False, status=503),
+        NoVideo("no video"),
+        Unreadable("the decoder was killed", certain=False),
+        OSError(errno.ENOSPC, "full"),
+        KeyError("a storage driver's own error"),
     ],
 )
-def test_a_delivery_that_cannot_work_ends(error: Exception, tries: int) -> None:
-    """No delivery goes round for ever: what is gone, broken for good or a defect ends after its tries."""
-    rec = record(verdict={"urls": ["u"], "expires_at": NOW + 10**9}, tries=tries)
-    assert delivery_fault(error, rec, 8, NOW).move is states.BOOK_FAILURE
-    if tries:
-        before = record(verdict={"urls": ["u"], "expires_at": NOW + 10**9}, tries=tries - 1)
-        assert delivery_fault(error, before, 8, NOW).move is states.RETRY_DELIVER
+def test_what_may_still_come_ends_no_delivery_before_the_address_expires(error: Exception) -> None:
+    """Servers that lag, missing names, full or broken storage: the video is paid, and none of them is the last word."""
+    for tries in (0, 2, 7, 100):
+        assert delivery_fault(error, _paid(tries), 8, NOW).move is states.RETRY_DELIVER
+    assert delivery_fault(error, _paid(100), 8, NOW + 10**9).move is states.BOOK_FAILURE
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        Unreadable("no video", certain=True),
+        FetchFailed("127.0.0.1 is not a public address", permanent=True),
+        FetchFailed("larger than the limit", permanent=True, status=200),
+    ],
+)
+def test_what_only_a_person_can_mend_ends_after_its_tries(error: Exception) -> None:
+    """An address that may not be fetched, and a file that is none: eight tries, then the job says so."""
+    assert delivery_fault(error, _paid(6), 8, NOW).move is states.RETRY_DELIVER
+    assert delivery_fault(error, _paid(7), 8, NOW).move is states.BOOK_FAILURE
+
+
+def test_a_delivery_that_goes_on_for_days_keeps_the_beginning_of_its_history() -> None:
+    """Of 4,000 tries the history has the first nine, and then one for each time their number has doubled."""
+    error = FetchFailed("not found", permanent=True, status=404)
+    told = [n for n in range(4000) if not delivery_fault(error, _paid(n), 8, NOW).quiet]
+    assert told == [*range(9), 16, 32, 64, 128, 256, 512, 1024, 2048]

@@ -67,7 +67,11 @@ def check_url(url: str, exempt: frozenset[str]) -> None:
     literal = _literal(host)
     private = host.rstrip(".").rpartition(".")[2] in _PRIVATE_DOMAINS
     if private or (literal is not None and not is_public(literal)):
-        raise ForbiddenAddress(f"{redact(url)}: {host} is not a public address")
+        raise _not_public(host, f"{redact(url)}: ")
+
+
+def _not_public(host: str, before: str = "") -> ForbiddenAddress:
+    return ForbiddenAddress(f"{before}{host} is not a public address (your own: MOTIONQ_TRUSTED_HOSTS)")
 
 
 def is_exempt(host: str, port: int, exempt: frozenset[str]) -> bool:
@@ -169,7 +173,7 @@ def _resolve(host: str, port: int) -> list[str]:
     found = [str(info[4][0]) for info in socket.getaddrinfo(host.strip("[]"), port, type=socket.SOCK_STREAM)]
     for text in found:
         if not is_public(ipaddress.ip_address(text.partition("%")[0])):
-            raise ForbiddenAddress(f"{host} is not a public address")
+            raise _not_public(host)
     return list(dict.fromkeys(found))
 
 
@@ -177,7 +181,7 @@ def _check_peer(wire: socket.socket, host: str) -> None:
     peer = str(wire.getpeername()[0]).partition("%")[0]
     if not is_public(ipaddress.ip_address(peer)):
         wire.close()
-        raise ForbiddenAddress(f"{host} is not a public address")
+        raise _not_public(host)
 
 
 class _Wires:

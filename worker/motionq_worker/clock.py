@@ -114,7 +114,7 @@ class Clock:
             self._part("check", lambda: self._publish_checks(workers))
             self._part("submit", lambda: self._publish("submit", workers))
             self._part("upload", lambda: self._publish("upload", workers))
-            self._part("prober", self._services.prober.look)
+            self._part("prober", lambda: self._services.prober.look())
             self._part("balance", lambda: self._services.balance.look())
             self._part("sweep", lambda: self._services.sweeper.look())
             self._part("forget", lambda: self._services.store.scripts.run("forget", {"limit": _FORGET}))

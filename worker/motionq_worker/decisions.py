@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from motionq.contract import states
@@ -21,7 +21,7 @@ SETTLES_524 = 90_000  # ms: a task failed by time-out was seen to flip to succes
 SLOT_HELD = 25 * 60_000  # ms that an unknown purchase keeps its in-flight slot: the vendor's own limit is 20 minutes
 REFUSALS_IN_A_ROW = 4  # a generic 500 is repeated under a new nonce, this often at most
 CLOCKS_DIFFER = 300_000  # ms
-ADDRESSES_FOLLOW = 300_000  # ms for which a success without addresses is looked at again
+ADDRESSES_FOLLOW = 300_000  # ms, from its first reading on, for which a success without addresses is looked at again
 RESULTS_KEPT = 14 * 86_400_000  # ms the vendor says it keeps results
 
 
@@ -115,7 +115,7 @@ def unknown(fault: Unknown, rules: Rules) -> Decision:
 
 def give_up_unknown(why: str) -> Decision:
     """Nobody can say whether a task was made; buying again needs a person's consent."""
-    message = f"{why}; look for the task at https://kie.ai/logs before anything is bought again"
+    message = f"{why}; look for the task at kie.ai/logs before anything is bought again"
     return Decision(move=states.GIVE_UP_UNKNOWN, set=failed("submit_unknown", message, charged="unknown"), note=why)
 
 
@@ -179,10 +179,8 @@ def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rul
     counted = record.purchase.estimate if record.purchase else 0.0
     if not belongs(reading, record, record.nonce):
         return _still(age, rules, wait)  # kie.ai's record of this task is about another request
-    if reading.phase is Phase.SUCCESS and not reading.result_urls and _fresh(reading, now):
-        return _still(age, rules, next_look)  # its addresses may follow
     if reading.phase is Phase.SUCCESS:
-        return _paid(reading, now, counted)
+        return _nameless(record, now, age, rules) if _unfinished(record, reading, now) else _paid(reading, now, counted)
     if reading.phase is Phase.FAIL:
         return _fail(record, reading, started, now, rules)
     if reading.phase is Phase.NOT_VISIBLE:
@@ -226,9 +224,18 @@ def _completed(reading: Reading, now: int) -> int:
     return said if said is not None and abs(said - now) < RESULTS_KEPT else now
 
 
-def _fresh(reading: Reading, now: int) -> bool:
-    """Whether the success is so young that its addresses may still be on their way."""
-    return reading.completed_ms is not None and now - _completed(reading, now) < ADDRESSES_FOLLOW
+def _unfinished(record: Record, reading: Reading, now: int) -> bool:
+    """Whether addresses may still be on their way. Counted by our own clock: the vendor need not say when it ended."""
+    first = record.purchase.nameless_at if record.purchase else None
+    return not reading.result_urls and (first is None or now - first < ADDRESSES_FOLLOW)
+
+
+def _nameless(record: Record, now: int, age: float, rules: Rules) -> Decision:
+    """A success that names no video yet: looked at again."""
+    decision = _still(age, rules, next_look)
+    if decision.move is not states.STILL_RUNNING or (record.purchase and record.purchase.nameless_at is not None):
+        return decision
+    return replace(decision, purchase={"nameless_at": now}, note="kie.ai made the video and names no address yet")
 
 
 def _paid(reading: Reading, now: int, counted: float) -> Decision:

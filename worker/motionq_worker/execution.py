@@ -14,6 +14,7 @@ from motionq.contract import states
 from motionq.contract.errors import JobFailed, QueueUnavailable
 from motionq.contract.job import Failure
 from motionq.contract.record import Record, Unreadable
+from motionq.contract.redact import without_addresses
 from motionq.contract.states import Move, State
 from motionq.contract.store import Moved
 from motionq_worker import decisions
@@ -55,7 +56,13 @@ class Execution:
 
 
 class Later(Exception):
-    """The step could not be done now; the alarm will wake it. The message says why and when."""
+    """The step could not be done now; the alarm will wake it. The message says why and when, and names no address.
+
+    Flower and the worker's log show it; the job's own history has the addresses, without their queries.
+    """
+
+    def __init__(self, why: str) -> None:
+        super().__init__(without_addresses(why))
 
 
 class Superseded(Exception):
@@ -153,7 +160,7 @@ def fail(run: Execution, s: Services, record: Record, decision: Decision) -> NoR
     if outcome.state != State.FAILED:
         raise Superseded(f"{run.job_id} is {outcome.state}")
     failure = Failure.model_validate(json.loads(decision.set["failure"]))
-    raise JobFailed(f"{run.job_id}: {failure}")
+    raise JobFailed(f"{run.job_id}: {without_addresses(str(failure))}")  # for Flower, as above
 
 
 def moving_files(

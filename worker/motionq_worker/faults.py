@@ -57,11 +57,9 @@ def _final_upload(error: Exception) -> str | None:
 
 
 def delivery_fault(error: Exception, record: Record, attempts: int, now: int) -> Decision:
-    """What an exception of the deliver step means: the video is paid for, so patience is long."""
+    """What an exception of the deliver step means: the video is paid for, so it is tried until its address expires."""
     expired = now >= int(record.verdict.get("expires_at") or 0)
-    passing = isinstance(error, OSError) or (isinstance(error, FetchFailed) and not error.permanent)
-    hopeless = isinstance(error, ForbiddenAddress | NoVideo) or (not passing and record.tries + 1 >= attempts)
-    if hopeless or expired or (isinstance(error, FetchFailed) and error.permanent and record.tries >= 2):
+    if expired or (record.tries + 1 >= attempts and _hopeless(error)):
         failure = failed("delivery_failed", sentence(error), charged="yes")
         return Decision(move=states.BOOK_FAILURE, set=failure, note=sentence(error))
     return Decision(
@@ -70,7 +68,23 @@ def delivery_fault(error: Exception, record: Record, attempts: int, now: int) ->
         add={"tries": 1},
         alarm_in=retry_in(record.tries),
         note=sentence(error),
+        quiet=_told_before(record.tries),
     )
+
+
+def _hopeless(error: Exception) -> bool:
+    """Whether waiting does not help: an address that may not be fetched, a file that is too large or no video.
+
+    A file that is refused or missing may still come: the vendor's servers can lag, and the task is read again.
+    """
+    if isinstance(error, FetchFailed):
+        return error.permanent and error.status in (None, 200)
+    return isinstance(error, Unreadable) and error.certain
+
+
+def _told_before(tries: int) -> bool:
+    """Of what goes on for days the history has the first tries, and then each time their number has doubled."""
+    return tries > 8 and tries & (tries - 1) != 0
 
 
 def sentence(error: Exception) -> str:

@@ -7,6 +7,7 @@ what happened in one fenced call. Whatever it does not write is done again by it
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from motionq_worker.checking import Batch
 from motionq_worker.decisions import Decision
 from motionq_worker.execution import Execution, Later, Superseded, begin, disarm_unread, end, fail, moving_files, write
 from motionq_worker.faults import delivery_fault, upload_fault
-from motionq_worker.kie.errors import NotSent
+from motionq_worker.kie.errors import KieFault, NotSent
 from motionq_worker.leases import Lease
 from motionq_worker.purchasing import buy, earlier_failure, follow_if_alive, take_the_right_to_send
 from motionq_worker.services import Services
@@ -165,8 +166,20 @@ def deliver(run: Execution, s: Services) -> str:
     return note
 
 
+def _named(record: Record, s: Services) -> dict[str, Any]:
+    """The vendor's verdict; where it names no video, or the one it names can't be fetched, with what it names now."""
+    verdict = record.verdict
+    if verdict.get("urls") and not record.tries:
+        return verdict
+    with contextlib.suppress(KieFault):
+        reading = s.kie.read(record.task_id)
+        if reading.result_urls and decisions.belongs(reading, record, record.nonce):
+            return verdict | {"urls": list(reading.result_urls)}
+    return verdict
+
+
 def _result(record: Record, s: Services, lease: Lease) -> tuple[Result, str]:
-    verdict, began = record.verdict, time.monotonic()
+    verdict, began = _named(record, s), time.monotonic()
     urls = [str(url) for url in verdict.get("urls", [])]
     delivered = s.delivery.bring(record.id, urls, lease)
     result = Result(

@@ -37,7 +37,7 @@ def next_look(age: float) -> float:
 
 def retry_in(tries: int) -> float:
     """Seconds until a free step is tried again after `tries` failures: 2 s, doubling, up to 5 minutes."""
-    return float(min(2.0 * 2.0 ** max(0, tries), 300.0))
+    return min(2.0 * 2.0 ** min(max(0, tries), 10), 300.0)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import errno
 import os
-from urllib.parse import urlsplit
 
 from motionq.contract.errors import InvalidSettings
 from motionq.contract.redact import redact
 from motionq.contract.settings import Settings, load
 from motionq.staging import open_storage
 from motionq_worker.decisions import Rules
-from motionq_worker.kie.account import KieAccount
+from motionq_worker.kie.account import KieAccount, Origin
 
 
 def load_worker() -> Settings:
     """Settings of a worker, from the environment and `./.env`. Raises InvalidSettings naming all that is wrong."""
     settings = load(dotenv=True, required=("KIE_API_KEY",))
+    try:
+        account(settings)
+    except ValueError as error:
+        raise InvalidSettings(str(error)) from None
     check_storage(settings)
     return settings
 
@@ -37,7 +40,7 @@ def check_storage(settings: Settings) -> None:
 
 
 def account(settings: Settings) -> KieAccount:
-    """The account at kie.ai."""
+    """The account at kie.ai. Raises ValueError, naming the setting that can't be used."""
     if settings.kie_api_key is None:
         raise ValueError("KIE_API_KEY is not set")
     return KieAccount(
@@ -60,9 +63,9 @@ def rules(settings: Settings) -> Rules:
 
 
 def exempt_hosts(settings: Settings) -> frozenset[str]:
-    """Hosts that may be private: the configured vendor's and those the operator trusts."""
-    vendor = (urlsplit(url).hostname for url in (settings.kie_base_url, settings.kie_upload_base_url))
-    return frozenset(host for host in (*vendor, *settings.trusted_hosts) if host)
+    """Hosts that may be private: the configured vendor's, at their ports alone, and those the operator trusts."""
+    vendor = (Origin.parse(url) for url in (settings.kie_base_url, settings.kie_upload_base_url))
+    return frozenset((*(f"{origin.host}:{origin.port}" for origin in vendor), *settings.trusted_hosts))
 
 
 def submit_lease(settings: Settings) -> float:

@@ -56,6 +56,7 @@ class PurchaseLine:
     estimate: float = 0.0  # credits that were counted when its task ID was recorded
     candidate: str | None = None  # a task that somebody named for it, not verified yet
     refusal: str | None = None  # why the vendor refused it
+    nameless_at: int | None = None  # when a success was first read that names no video
     suspect_at: int | None = None  # when a 524 was first read; a reading started 90 s later settles it
 
 

@@ -30,6 +30,9 @@ _PLACES = (
     (re.compile(r"(?i)(?<![0-9a-f])[0-9a-f]{40,63}(?![0-9a-f])"), "…"),
 )
 
+# To its last letter or digit: a sentence may go on right behind it.
+_ADDRESS = re.compile(r"(?i)(?<![a-z0-9+.-])[a-z][a-z0-9+.-]*://[^\s\"'<>]*[^\s\"'<>:;,.)]")
+
 
 def redact(url: str) -> str:
     """`url` without user, password, query and fragment: `https://host/path?…`.
@@ -58,6 +61,11 @@ def without_secrets(text: str, secrets: Iterable[str] = ()) -> str:
     for place, shown in _PLACES:
         text = place.sub(shown, text)
     return text
+
+
+def without_addresses(text: str) -> str:
+    """`text` as it may be shown to people who have nothing to do with the job: a path alone may open a file."""
+    return _ADDRESS.sub("(address)", text)
 
 
 def _printable(text: str) -> str:

@@ -37,7 +37,10 @@ class Origin:
         bare = not (parts.username or parts.password or parts.query or parts.fragment)
         if parts.scheme not in _DEFAULT_PORTS or not parts.hostname or not bare:
             raise ValueError("a base address of kie.ai must look like https://host or https://host:port/prefix")
-        port = parts.port if parts.port is not None else _DEFAULT_PORTS[parts.scheme]
+        try:
+            port = parts.port or _DEFAULT_PORTS[parts.scheme]
+        except ValueError:
+            raise ValueError("the port of a base address of kie.ai must be a number up to 65535") from None
         return cls(parts.scheme, parts.hostname, port, parts.path.rstrip("/"))
 
     @property
@@ -84,11 +87,14 @@ class KieAccount:
     read_timeout: float
 
     def __post_init__(self) -> None:
-        """Refuse what could not be sent: ValueError, without the key in its words."""
-        Origin.parse(self.base_url)
-        Origin.parse(self.upload_base_url)
+        """Refuse what could not be sent: ValueError with the setting's name, and without the key in its words."""
+        for name, url in (("KIE_BASE_URL", self.base_url), ("KIE_UPLOAD_BASE_URL", self.upload_base_url)):
+            try:
+                Origin.parse(url)
+            except ValueError as error:
+                raise ValueError(f"{name}: {error}") from None
         if not _PRINTABLE.fullmatch(self.api_key.get_secret_value()):
-            raise ValueError("the API key must be printable ASCII without blanks")
+            raise ValueError("KIE_API_KEY: must be printable ASCII without blanks")
         if not (self.connect_timeout > 0 and self.read_timeout > 0):
             raise ValueError("time-outs must be above 0 seconds")
 
