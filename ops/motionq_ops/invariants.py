@@ -9,7 +9,7 @@ from redis import Redis
 
 from motionq.contract.keys import STEPS, Keys
 from motionq.contract.record import Record, from_hash
-from motionq.contract.states import FINAL, HOMES, Purchase, State
+from motionq.contract.states import FINAL, HOMES, RESTS, Purchase, State
 
 _IN_FLIGHT = (State.ARMED, State.SUBMITTING)
 
@@ -92,6 +92,9 @@ def _sets(picture: Picture, job: str, record: Record) -> Iterator[str]:
 def _books(record: Record) -> Iterator[str]:
     if sum(p.status is Purchase.OPEN for p in record.purchases) > 1:
         yield "two open purchases"
+    statuses = {p.status for p in record.purchases}
+    if record.state in RESTS and Purchase.STRAY in statuses and not statuses & {Purchase.OPEN, Purchase.PAID}:
+        yield f"{record.state} beside a task that nobody follows"
     if len({p.nonce for p in record.purchases}) < len(record.purchases):
         yield "a nonce was armed twice"
 

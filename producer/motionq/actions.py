@@ -12,13 +12,24 @@ from collections.abc import Sequence
 
 from motionq.contract.errors import ActionRefused, InvalidJob, JobNotFound
 from motionq.contract.record import PurchaseLine, Record
-from motionq.contract.states import CANCEL_ARMED, CANCEL_BOUGHT, CANCEL_UNBOUGHT, RECORD_TASK, Fence, Move, State
+from motionq.contract.states import (
+    CANCEL_ARMED,
+    CANCEL_BOUGHT,
+    CANCEL_UNBOUGHT,
+    RECORD_TASK,
+    Fence,
+    Move,
+    Purchase,
+    State,
+)
 from motionq.contract.store import JobStore
-from motionq.purchases import may_cost, open_of, told
+from motionq.purchases import open_of, told
 
 _TRIES = 20  # a job moves on a few times in its life: this is more than it can do while somebody cancels it
 _LOOK = 0.2  # seconds between two looks for a worker's finding
 _TASK_ID = re.compile(r"[\x21-\x7e]{1,200}")
+
+_IN_VAIN = (Purchase.REFUSED, Purchase.WRITTEN_OFF)  # kie.ai may have made a task all the same
 
 # -- choices ----------------------------------------------------------------------------------------------------------
 _NOT_CANCELLED = {
@@ -40,7 +51,7 @@ def cancel_move(record: Record) -> Move | None:
 
 def may_be_paid_twice(record: Record) -> str:
     """Why a job is not bought again without consent, and what to do."""
-    known = "; ".join(told(p) for p in may_cost(record))
+    known = "; ".join(told(p) for p in open_of(record))
     return (
         f"job {record.id} may have been charged already ({known}): look for its task at https://kie.ai/logs and name it"
         f" with `motionq attach {record.id} TASK_ID`, or consent to pay twice with `motionq replay {record.id}"
@@ -49,18 +60,22 @@ def may_be_paid_twice(record: Record) -> str:
 
 
 def attach_to(record: Record, task_id: str) -> PurchaseLine:
-    """The purchase that the task is for: the one that has it, else the open one. Raises ActionRefused."""
+    """The purchase that the task is for: the one that has it, else the open one, else the last that was sent in vain.
+
+    Raises ActionRefused.
+    """
     for purchase in record.purchases:
         if purchase.task_id == task_id:
             return purchase
-    found = open_of(record)
+    found = open_of(record) or tuple(p for p in record.purchases if p.status in _IN_VAIN and p.sent_at)
     if not found:
-        raise ActionRefused(f"job {record.id} has no open purchase that could have a task")
-    if found[-1].task_id:
-        raise ActionRefused(f"job {record.id} has task {found[-1].task_id} already")
+        raise ActionRefused(f"job {record.id} has no purchase that could have a task")
+    last = found[-1]
+    if last.task_id and not last.unchecked:
+        raise ActionRefused(f"job {record.id} has task {last.task_id} already")
     if record.state is State.ARMED:
         raise ActionRefused(f"job {record.id} has not been sent yet: no task can be its own")
-    return found[-1]
+    return last
 
 
 def is_attached(record: Record, nonce: str, task_id: str) -> bool:
@@ -69,10 +84,10 @@ def is_attached(record: Record, nonce: str, task_id: str) -> bool:
     Raises ActionRefused when it is not.
     """
     purchase = next((p for p in record.purchases if p.nonce == nonce), None)
-    if purchase is None or purchase.task_id not in (None, task_id):
-        raise ActionRefused(f"job {record.id} has another task by now: {task_id} was not attached")
-    if purchase.task_id == task_id:
+    if purchase is not None and purchase.task_id == task_id:
         return True
+    if purchase is None or (purchase.task_id and not purchase.unchecked):
+        raise ActionRefused(f"job {record.id} has another task by now: {task_id} was not attached")
     if purchase.candidate is None:
         raise ActionRefused(
             f"kie.ai does not say that task {task_id} is job {record.id}'s: it was not attached"
@@ -151,6 +166,7 @@ def attach_unchecked(store: JobStore, job_id: str, task_id: str) -> None:
         task=task_id,
         set={"running_since": store.now()},
         unset=["failure"],
+        purchase={"unchecked": True},
         alarm_in=0,
         event={"step": "attach", "note": f"task {task_id}, on a person's word"},
     ).outcome

@@ -24,7 +24,7 @@ from motionq.contract.store import Created, JobStore, NewJob
 from motionq.durable import safely
 from motionq.estimate import backs_off, eta_seconds, fields_for
 from motionq.gate import GateStatus, gate_status
-from motionq.purchases import may_cost
+from motionq.purchases import open_of
 from motionq.request import Media, Request, Staged, numbered
 from motionq.staging import Staging
 from motionq.wakeup import Wakeup
@@ -249,8 +249,7 @@ class MotionQueue:
         arguments.text("job_id", job_id)
         with safely(self.store) as written:
             record = actions.cancel(self.store, job_id)
-            if record.purchases:
-                written.append(record.since)
+            written.append(record.since)
         self._wakeup.send()
         return self.get(job_id)
 
@@ -261,7 +260,7 @@ class MotionQueue:
         ActionRefused, QueueUnavailable.
         """
         arguments.text("job_id", job_id)
-        consent = may_cost(self.store.get(job_id)) if may_pay_twice else ()
+        consent = open_of(self.store.get(job_id)) if may_pay_twice else ()
         with safely(self.store) as written:
             record = actions.replay(self.store, job_id, consent)
             if consent:

@@ -16,19 +16,14 @@ _WORDS = {
     Purchase.REFUSED: "refused",
     Purchase.REFUNDED: "refunded",
     Purchase.PAID: "paid",
-    Purchase.STRAY: "stray (booked as not bought, yet kie.ai names a task)",
+    Purchase.STRAY: "stray (booked as not bought, yet kie.ai made a task)",
     Purchase.WRITTEN_OFF: "written off (charged unknown)",
 }
 
 
 def open_of(record: Record) -> tuple[PurchaseLine, ...]:
-    """The purchases that may cost money, or may yet."""
+    """The purchases that may cost money, or may yet: nobody buys beside them without consent."""
     return tuple(p for p in record.purchases if p.status is Purchase.OPEN)
-
-
-def may_cost(record: Record) -> tuple[PurchaseLine, ...]:
-    """The purchases that nobody buys beside without consent: the open ones, and those that turned out to be made."""
-    return tuple(p for p in record.purchases if p.status in (Purchase.OPEN, Purchase.STRAY))
 
 
 def told(purchase: PurchaseLine) -> str:

@@ -103,6 +103,22 @@ def test_a_lost_answer_of_create_task_is_healed_by_the_callback(stack: Called, f
     assert any("named by a callback" in (event.note or "") for event in done.events)
 
 
+def test_a_task_that_the_vendor_had_denied_is_taken_and_its_word_not_believed_again(stack: Called) -> None:
+    """Behind a 500 a task was made: the callback names it, nothing more is bought; the next 500 is not believed."""
+    job = stack.ordered(("lie_500", "createTask", {}))
+    done = stack.ended_well(job)
+    assert State.FAILED not in [event.state for event in done.events]
+    assert done.attempts == 1
+    assert [e.note for e in done.events if "made after all" in (e.note or "")] == [
+        f"task {done.task_id} was made after all: it is followed"
+    ]
+
+    other = stack.ordered(("code_500", "createTask", {}))
+    stack.in_state(other, "submit_unknown")
+    assert len(stack.bought(other)) == 1
+    stack.queue.cancel(other.id)
+
+
 def test_a_lost_answer_of_a_failed_generation_is_booked_as_refunded(stack: Called) -> None:
     """The callback of a failure is one too: its task is read, and the failure is the vendor's, free of charge."""
     said = "No valid characters detected in the video"

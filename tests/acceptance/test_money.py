@@ -97,6 +97,29 @@ def test_a_failed_generation_that_may_pass_is_bought_again_once(stack: Stack) ->
     assert [p.status for p in stack.store.get(job.id).purchases] == ["refunded", "paid"]
 
 
+def test_a_job_whose_earlier_task_cannot_be_read_makes_room_for_others(stack: Stack) -> None:
+    """Nothing is bought before the refunded task was looked at once more; the job says so, and holds no slot."""
+    passing = {"code": "500", "msg": "Internal Error, Please try again later."}
+    stack.vendor.add_fault("fail_generation", match={"prompt": "sick"}, **passing)
+    job = stack.submit(prompt="sick")
+    stack.in_state(job, "running")
+    stack.queue.pause("until its task can't be read")
+    stack.in_state(job, "ready")
+    stack.vendor.add_fault("code_500", "recordInfo", times=None, match={"prompt": "sick"})
+    stack.queue.resume()
+
+    stack.in_state(job, "queued")
+    assert int(stack.redis.zcard(stack.keys.slots)) == 0
+    assert (stack.store.get(job.id).events[-1].note or "").startswith("the earlier task must be read before another")
+    assert stack.finished(stack.submit(prompt="well")).state == "succeeded"
+    assert len(made(stack, job)) == 1
+
+    stack.vendor.clear_faults()
+    stack.redis.zadd(stack.keys.due("upload"), {job.id: 0}, xx=True)  # it looks again in a minute
+    assert stack.finished(job).state == "succeeded"
+    assert [p.status for p in stack.store.get(job.id).purchases] == ["refunded", "not_sent", "paid"]
+
+
 def test_a_failed_generation_that_will_fail_again_is_not_bought_again(stack: Stack) -> None:
     """The vendor's verdict about the inputs is final, free, and given in its words."""
     said = "No valid characters detected in the video"

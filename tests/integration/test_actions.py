@@ -53,14 +53,15 @@ CONSENTED: Outcomes = (
     | dict.fromkeys(UNKNOWN, ("queued", ["written_off"]))
     | dict.fromkeys(("failed, silent", "cancelled, silent"), ("queued", ["written_off"]))
 )
-WITHOUT_TASK = ("submitting", "submit_unknown", "cancelling, no task", *UNKNOWN)
+REFUSED = ("queued, refused", "ready, refused", "failed, refused")  # kie.ai may have made a task all the same
+WITHOUT_TASK = ("submitting", "submit_unknown", "cancelling, no task", *UNKNOWN, *REFUSED)
 ATTACHED_UNCHECKED: Outcomes = {
     "submitting": ("running", ["open"]),
     "submit_unknown": ("running", ["open"]),
     "cancelling, no task": ("cancelling", ["open"]),
     "failed, unknown": ("running", ["open"]),
     "cancelled, unknown": ("cancelling", ["open"]),
-}
+} | dict.fromkeys(REFUSED, ("running", ["open"]))
 each_situation = pytest.mark.parametrize("situation", SITUATIONS)
 
 

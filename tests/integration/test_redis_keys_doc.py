@@ -130,7 +130,14 @@ def test_every_field_of_a_purchase_is_on_the_page(lived: Life) -> None:
     """The page lists what the code reads; what is on record is among it."""
     assert set(PURCHASE_FIELDS) == set(PurchaseLine.__dataclass_fields__)
     (bought,) = json.loads(lived.record["purchases"])
-    assert set(bought) == set(PURCHASE_FIELDS) - {"armed_at", "nameless_at", "suspect_at", "candidate", "refusal"}
+    assert set(bought) == set(PURCHASE_FIELDS) - {
+        "armed_at",
+        "nameless_at",
+        "suspect_at",
+        "candidate",
+        "refusal",
+        "unchecked",
+    }
     assert bought["status"] == "paid"
 
 

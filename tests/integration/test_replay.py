@@ -10,7 +10,7 @@ import pytest
 from motionq.contract.record import Record
 from motionq.contract.states import FINAL, Purchase, State
 from support.invariants import violations
-from support.life import SITUATIONS, Life, life
+from support.life import FAILURE, SITUATIONS, Life, life
 
 # Finished situations -> where a replay without consent leads; the others have an open purchase without a task.
 LEADS = {
@@ -171,7 +171,7 @@ def test_a_late_task_of_a_written_off_purchase_is_noted(lived: Life) -> None:
 
     record = lived.store.get("j1")
     assert [(p.status, p.task_id) for p in record.purchases] == [
-        (Purchase.WRITTEN_OFF, "LATE"),
+        (Purchase.STRAY, "LATE"),
         (Purchase.OPEN, None),
     ]
     assert (record.state, record.task_id) == (State.ARMED, "")
@@ -187,25 +187,22 @@ def test_a_written_off_purchase_is_remembered_for_sixty_days(lived: Life) -> Non
     assert lived.redis.pttl(lived.keys.job("j1")) > 59 * 86_400_000
 
 
-def test_a_stray_is_awaited_before_anything_is_bought_again(lived: Life) -> None:
-    """The vendor refused, and made a task all the same: a replay waits for that task; consent alone buys beside it."""
-    stray = lived.reach("failed, refused", "j1").nonce
-    assert lived.move("record_task", "j1", task="STRAY").outcome == "booked"
+def test_a_stray_is_followed_instead_of_a_third_purchase(lived: Life) -> None:
+    """Consent to pay twice was for the unknown one; the task that the vendor had denied is there, and is taken."""
+    denied = lived.reach("ready, refused", "j1").nonce
+    lived.arm()
+    assert lived.send("j1") == "mine"
+    assert lived.move("record_task", "j1", nonce=denied, task="DENIED").outcome == "booked"
+    assert lived.move("unknown", "j1").ok
+    assert lived.move("give_up_unknown", "j1", set={"failure": FAILURE}).state == State.FAILED
+    unknown = lived.store.get("j1").nonce
 
-    assert lived.store.replay("j1", call="c") == ["ok", "running"]
+    assert lived.store.replay("j1", call="c") == ["open", unknown]
+    assert lived.store.replay("j1", call="d", consent=[unknown]) == ["ok", "running"]
+
     record = lived.store.get("j1")
-    assert (record.nonce, record.task_id, record.purchase.status) == (stray, "STRAY", Purchase.OPEN)
-    assert lived.move("paid", "j1").state == State.DELIVERING
-
-
-def test_a_stray_is_bought_beside_only_with_consent_that_names_it(lived: Life) -> None:
-    """Whoever was shown other purchases has not consented to pay beside the stray; whoever was shown it has."""
-    stray = lived.reach("failed, refused", "j1").nonce
-    assert lived.move("record_task", "j1", task="STRAY").outcome == "booked"
-
-    assert lived.store.replay("j1", call="c", consent=["another"]) == ["open", stray]
-    assert lived.store.replay("j1", call="d", consent=[stray]) == ["ok", "queued"]
-    assert [p.status for p in lived.store.get("j1").purchases] == [Purchase.WRITTEN_OFF]
+    assert (record.nonce, record.task_id) == (denied, "DENIED")
+    assert [p.status for p in record.purchases] == [Purchase.OPEN, Purchase.WRITTEN_OFF]
 
 
 # -- delivering again -------------------------------------------------------------------------------------------------

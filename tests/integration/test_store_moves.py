@@ -9,13 +9,14 @@ import pytest
 
 from motionq.contract.keys import STEPS
 from motionq.contract.record import Record
-from motionq.contract.states import HOMES, MOVES, Fence, Move, Purchase, State
+from motionq.contract.states import HOMES, MOVES, RESTS, Fence, Move, Purchase, State
 from support.invariants import violations
-from support.life import SITUATIONS, Life, life
+from support.life import FAILURE, SITUATIONS, Life, life
 
 _PURCHASE_FENCES = (Fence.NONCE, Fence.TASK)
 # What any move may change of the record; `task_id` only `record_task`, which binds it.
 _CHANGES = {"state", "since", "updated_at", "last_call", "purchases"}
+FOLLOWED = "was made after all: it is followed"
 
 pytestmark = pytest.mark.redis_server
 
@@ -77,13 +78,16 @@ def _expected_of_purchase(move: Move, record: Record, fences: Fences) -> tuple[s
         return "fenced", record.state
     if move.has_task is not None and move.has_task != (bought.task_id is not None):
         return "fenced", record.state
-    if (move.fence is Fence.TASK or move.name == "record_task") and bought.task_id not in (None, fences.task):
+    if (move.fence is Fence.TASK or move.binds_task) and bought.task_id not in (None, fences.task):
         return "fenced", record.state
-    if move.name != "record_task":
-        return _led(move, record, "booked" if move.books_late else "fenced")
-    if bought.status is Purchase.OPEN and record.state in move.to:
-        return _led(move, record)
-    return ("ok" if bought.task_id else "booked"), record.state
+    if not move.binds_task:
+        outcome, state = _led(move, record, "booked" if move.books_late else "fenced")
+    elif bought.status is Purchase.OPEN and record.state in move.to:
+        outcome, state = _led(move, record)
+    else:
+        outcome, state = ("ok" if bought.task_id else "booked"), record.state
+    followed = outcome == "booked" and move.books[bought.status] is Purchase.STRAY
+    return outcome, RESTS.get(state, state) if followed else state
 
 
 @pytest.mark.parametrize("situation", SITUATIONS)
@@ -120,11 +124,16 @@ def test_each_move_from_here(lived: Life, situation: str) -> None:
 def _assert_booked(lived: Life, move: Move, before: Record, outcome: str) -> None:
     after = lived.store.get(before.id)
     home = HOMES.get(after.state)
-    if home in STEPS and outcome == "ok" and move.name != "record_task":
+    if home in STEPS and outcome == "ok" and not move.binds_task:
         assert lived.redis.zscore(lived.keys.due(home), before.id) > lived.store.now() + 30_000
     if move.fence not in _PURCHASE_FENCES or before.purchase is None or after.purchase is None:
         return
-    assert after.purchase.status is move.books[before.purchase.status]
+    booked = move.books[before.purchase.status]
+    followed = booked is Purchase.STRAY and before.state in RESTS
+    assert after.purchase.status is (Purchase.OPEN if followed else booked)
+    if followed:
+        assert (after.purchase.closed_at, after.events[-1].note) == (None, f"task {after.task_id} {FOLLOWED}")
+        return
     assert (after.purchase.closed_at != before.purchase.closed_at) is (after.purchase.status != before.purchase.status)
     if move.frees_slot:
         assert lived.redis.zcard(lived.keys.slots) == 0
@@ -140,8 +149,10 @@ def _assert_only_this_changed(lived: Life, move: Move, job_id: str, before: dict
     flat = before[lived.keys.job(job_id)][0]
     was, now = dict(zip(flat[::2], flat[1::2], strict=True)), lived.record_fields(job_id)
     changed = {field for field in was | now if was.get(field) != now.get(field)}
-    allowed = _CHANGES | _gone(was["state"], now["state"]) | ({"task_id"} if move.name == "record_task" else set())
-    assert changed <= allowed | ({"uploaded_at"} if move.name == "uploaded" else set())
+    allowed = _CHANGES | _gone(was["state"], now["state"]) | ({"task_id"} if move.binds_task else set())
+    if move.name == "revived" or move.binds_task:
+        allowed |= {"claim", "events", "failure", "running_since", "verdict"}
+    assert changed <= allowed | ({"uploaded_at", "estimate"} if move.name == "uploaded" else set())
     # An armed job needs its slot from the gate: `admit` as a bare move has none, and is left out here.
     if move.name != "admit":
         found = violations(lived.redis, lived.keys, jobs=[job_id], tenants=["default"], cap=1, rate=20)
@@ -264,10 +275,11 @@ def test_a_task_id_in_hand_is_never_refused(lived: Life, situation: str) -> None
     assert lived.redis.get(lived.keys.task(after.task_id)) == "job"
     assert lived.store.by_task(after.task_id) == "job"
     strays = (Purchase.NOT_SENT, Purchase.REFUSED)
-    assert after.purchase.status is (Purchase.STRAY if before.status in strays else before.status)
+    assert after.purchase.status is (Purchase.OPEN if before.status in strays else before.status)
     healed = {"failed, unknown": "running", "failed, silent": "running"}
     healed |= {"cancelled, unknown": "cancelling", "cancelled, silent": "cancelling"}
     early = dict.fromkeys(("armed", "submitting", "submit_unknown"), "running")
+    early |= dict.fromkeys(("queued, refused", "ready, not sent", "ready, refused", "failed, refused"), "running")
     assert after.state == (healed | early).get(situation, job.state)
 
 
@@ -299,6 +311,82 @@ def test_a_stray_of_an_older_purchase_leaves_the_newest_alone(lived: Life) -> No
     assert (record.task_id, record.state) == ("NEW", State.RUNNING)
     assert [(p.status, p.task_id) for p in record.purchases] == [(Purchase.STRAY, "OLD"), (Purchase.OPEN, "NEW")]
     assert lived.store.by_task("OLD") == "job"
+
+
+def test_nothing_is_sent_beside_a_stray(lived: Life) -> None:
+    """Named while the next purchase is armed, it is followed, and the armed purchase is not sent."""
+    old = lived.reach("ready, refused", "job").nonce
+    assert lived.arm() == 1
+    assert lived.move("record_task", "job", nonce=old, task="OLD").outcome == "booked"
+
+    assert lived.send("job") == "refused"
+    assert lived.move("unconnected", "job").state == State.RUNNING
+
+    record = lived.store.get("job")
+    assert (record.nonce, record.task_id) == (old, "OLD")
+    assert [p.status for p in record.purchases] == [Purchase.OPEN, Purchase.NOT_SENT]
+    assert [e.note for e in record.events][-1] == f"task OLD {FOLLOWED}"
+    assert lived.redis.zcard(lived.keys.slots) == 0
+
+
+@pytest.mark.parametrize(
+    ("then", "ends"), [("refused", State.RUNNING), ("refused_again", State.RUNNING), ("refunded", State.RUNNING)]
+)
+def test_a_stray_is_followed_when_the_purchase_after_it_comes_to_nothing(lived: Life, then: str, ends: State) -> None:
+    """The vendor had denied a task and made it, and the next purchase is refused or refunded: no third is bought."""
+    old = lived.reach("ready, refused", "job").nonce
+    lived.arm()
+    assert lived.send("job") == "mine"
+    assert lived.move("record_task", "job", nonce=old, task="OLD").state == State.SUBMITTING
+    if then == "refunded":
+        assert lived.move("record_task", "job", task="NEW").ok
+
+    moved = lived.move(then, "job", set={"failure": FAILURE})
+
+    record = lived.store.get("job")
+    assert (moved.state, record.state, record.task_id, record.failure) == (ends, ends, "OLD", None)
+    assert lived.arm() == 0
+
+
+def test_a_written_off_purchase_whose_task_is_named_late_is_followed_before_a_third_is_bought(lived: Life) -> None:
+    """Consent was to pay twice: when the second comes to nothing, the first one's video is taken."""
+    first = lived.reach("failed, unknown", "job").nonce
+    assert lived.store.replay("job", call="c", consent=[first])[0] == "ok"
+    lived.claim("upload", "job")
+    assert lived.move("begin_upload", "job").ok
+    assert lived.move("uploaded", "job").ok
+    lived.arm()
+    assert lived.send("job") == "mine"
+    assert lived.move("record_task", "job", nonce=first, task="FIRST").outcome == "booked"
+    assert lived.move("record_task", "job", task="SECOND").ok
+
+    assert lived.move("refunded", "job", task="SECOND").state == State.RUNNING
+
+    record = lived.store.get("job")
+    assert (record.task_id, [p.status for p in record.purchases]) == ("FIRST", [Purchase.OPEN, Purchase.REFUNDED])
+
+
+def test_a_task_given_up_with_consent_is_not_followed_again_by_itself(lived: Life) -> None:
+    """Whoever consented knew that task: it was silent. Only the vendor's word that it succeeded brings it back."""
+    job = lived.reach("failed, silent", "job")
+    assert lived.store.replay("job", call="c", consent=[job.nonce])[0] == "ok"
+    assert lived.store.get("job").state is State.QUEUED
+
+    assert lived.move("revived", "job", task=job.task_id).state == State.RUNNING
+    assert lived.store.get("job").task_id == job.task_id
+
+
+def test_what_a_person_named_unchecked_gives_way_to_the_purchase_s_own_task(lived: Life) -> None:
+    """A mistyped task ID is no dead end: the task that kie.ai names for the purchase takes its place."""
+    lived.reach("failed, unknown", "job")
+    assert lived.move("record_task", "job", task="TYPO", purchase={"unchecked": True}, unset=["failure"]).ok
+
+    assert lived.move("record_task", "job", task="OWN").outcome == "booked"
+
+    record = lived.store.get("job")
+    assert (record.task_id, record.purchases[0].unchecked) == ("OWN", False)
+    assert (lived.store.by_task("TYPO"), lived.store.by_task("OWN")) == (None, "job")
+    assert lived.move("record_task", "job", task="ANOTHER").outcome == "fenced"
 
 
 # -- another server -----------------------------------------------------------------------------------------------

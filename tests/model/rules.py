@@ -34,6 +34,8 @@ class Rule(StrEnum):
     CANDIDATES_ARE_VERIFIED = "a named task is recorded only if it is the purchase's own"
     DROPS_NAME_THE_TASK = "only the named task that was looked at is dropped"
     KNOWN_NAMES_ARE_DROPPED = "a named task that is on record already is dropped once it was looked at"
+    STRAYS_ARE_FOLLOWED = "a job follows a task that was named late, before it rests or buys again"
+    SEND_LOOKS_FOR_STRAYS = "nothing is sent beside a task that nobody has followed"
     CALLBACKS_TOUCH_NO_ALARM = "a callback stores a candidate and nothing else"
     LOOK_TWICE_AT_524 = "a 524 counts only when it is read again later"
     LOOK_BEFORE_BUYING_AGAIN = "the earlier task is looked at before another is bought"

@@ -42,6 +42,11 @@ RUNS: Mapping[str, Run] = {
     "calls made again": Run(model(attempts=1, repeat=1), 2_100),
     "refusals, POSTs that never arrive": Run(model(attempts=1, refuse=1, lost=1), 2_200),
     "vendor lies: 500, and a task was made": Run(model(attempts=1, lie=1), 9_000),
+    "vendor lies, refusals": Run(model(attempts=1, workers=1, lie=1, refuse=1), 5_000),
+    "vendor lies, two generations": Run(model(workers=1, lie=1), 5_000),
+    "vendor lies, power loss": Run(model(attempts=1, workers=1, lie=1, young=1, power=1), 8_000),
+    "an earlier task can't be read": Run(model(workers=1, blind=1), 500),
+    "a failure turns around, and a callback says so": Run(model(attempts=1, flip=1, again=1), 2_000),
     "no callbacks, attach": Run(model(attempts=1, callbacks=False, attach=1, lost=1), 600),
     "callbacks again, late": Run(model(attempts=1, workers=1, again=1, crash=1), 400),
     "callback of another purchase": Run(model(workers=1, foreign=1), 900),
@@ -50,7 +55,7 @@ RUNS: Mapping[str, Run] = {
     "cancel, silent vendor": Run(model(attempts=1, cancel=1, mute=1, attach=1), 5_500),
     "silent vendor, replay": Run(model(attempts=1, mute=1, replay=1), 7_000),
     "replay with consent": Run(model(attempts=1, workers=1, lost=1, consent=1), 2_100),
-    "two consents for the same purchase": Run(model(attempts=1, workers=1, callbacks=False, consent=2), 4_000),
+    "two consents for the same purchase": Run(model(attempts=1, workers=1, callbacks=False, consent=2), 2_000),
     "524, a failure that flips, replay": Run(model(attempts=1, workers=1, t524=1, flip=1, replay=1), 1_900),
     "the same, two generations": Run(model(workers=1, t524=1, flip=1, replay=1, callbacks=False), 1_400),
     "power loss": Run(model(attempts=1, power=1), 7_500),
@@ -211,6 +216,15 @@ MUTATIONS: Mapping[str, Mutation] = {
         _changed("record_task", to={State.SUBMITTING: State.RUNNING}, books_late=False),
         model(**_ALONE),
         "in hand is fenced",
+    ),
+    "a stray is left alone": Mutation(
+        without(Rule.STRAYS_ARE_FOLLOWED), model(**_ALONE, lie=1), "beside a task that nobody follows"
+    ),
+    "send does not look for strays": Mutation(
+        without(Rule.SEND_LOOKS_FOR_STRAYS), model(**_ALONE, lie=1), "sent beside a task"
+    ),
+    "a failure that turned around stays booked": Mutation(
+        _changed("revived", books={}), model(**_ALONE, flip=1, again=1), "no fair way"
     ),
     "a task of a closed purchase is no stray": Mutation(
         _changed("record_task", books={status: status for status in Purchase}), model(**_ALONE, lie=1), "not charged"

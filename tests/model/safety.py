@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from model.model import Model
+from model.scripts import stray
 from model.world import MAY_COST, REFUND, Job, Line, Request, World, homes, line_of, open_lines
-from motionq.contract.states import FINAL, Purchase, State
+from motionq.contract.states import FINAL, RESTS, Purchase, State
 
 _NOT_CHARGED = (Purchase.NOT_SENT, Purchase.REFUSED, Purchase.REFUNDED)
 _HOLDS_SLOT = (State.ARMED, State.SUBMITTING, State.SUBMIT_UNKNOWN, State.RUNNING, State.CANCELLING)
@@ -28,6 +29,8 @@ def _books(w: World, j: int, job: Job) -> str | None:
         return "a nonce was armed twice"
     if any(p.status is Purchase.WRITTEN_OFF and (j, p.nonce) not in w.shown for p in job.book):
         return "a purchase was written off without consent"
+    if job.state in RESTS and stray(job) is not None:
+        return f"{job.state}, beside a task that nobody follows"
     for line in job.book:
         if line.task and not any((r.task, r.job, r.nonce) == (line.task, j, line.nonce) for r in w.requests):
             return "a purchase has another one's task"
@@ -37,6 +40,7 @@ def _books(w: World, j: int, job: Job) -> str | None:
 
 
 def _money(w: World, j: int, job: Job, requests: list[Request]) -> str | None:
+    # A lie is found out when a callback names the task: nothing is *sent* after that (broken_step).
     unasked = [r for r in requests if r.status in MAY_COST and r.told != "lie" and (j, r.nonce) not in w.shown]
     if len(unasked) > 1:
         return "two purchases at the vendor without consent"
@@ -114,6 +118,8 @@ def broken_step(before: World, what: str, after: World) -> str | None:
     for j, (was, job) in enumerate(zip(before.server.jobs, after.server.jobs, strict=True)):
         if was.state in FINAL and job.state is not was.state and (was.state, job.state) not in _HEALED:
             return f"job{j}: {was.state}, and then {job.state}"
+        if was.state is State.ARMED and job.state is State.SUBMITTING and _has_stray(was):
+            return f"job{j}: sent beside a task that nobody has followed"
         if any(_dropped_unseen(before, j, line, line_of(job, line.nonce)) for line in was.book):
             return f"job{j}: a purchase's own task was named, and dropped unseen"
     for e in set(before.executions) - set(after.executions):
@@ -121,6 +127,10 @@ def broken_step(before: World, what: str, after: World) -> str | None:
         if e.claim and e.claim != was.claim and job.state is not was.state:
             return f"job{e.job}: one who lost its claim has written"
     return None
+
+
+def _has_stray(job: Job) -> bool:
+    return any(line.status is Purchase.STRAY for line in job.book)
 
 
 def _dropped_unseen(w: World, j: int, was: Line, line: Line | None) -> bool:

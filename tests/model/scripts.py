@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 from model.rules import Rule, Rules
 from model.world import Job, Line, Server, homes, line_of, open_lines
-from motionq.contract.states import FINAL, Fence, Move, Purchase, State
+from motionq.contract.states import FINAL, RESTS, Fence, Move, Purchase, State
 
 _BY_CLAIM = (Fence.CLAIM, Fence.CLAIM_TASK)
 _BY_PURCHASE = (Fence.NONCE, Fence.TASK)
@@ -29,12 +29,25 @@ def with_job(server: Server, j: int, job: Job) -> Server:
     return server._replace(jobs=(*server.jobs[:j], job, *server.jobs[j + 1 :]))
 
 
-def led(job: Job, state: State, **changes: Any) -> Job:
-    """lib.lua's `move`: the job leaves its set and enters the one of its new state."""
+def led(rules: Rules, job: Job, state: State, **changes: Any) -> Job:
+    """lib.lua's `move`: the job leaves its set and enters the one of its new state, or follows a stray."""
+    job, line = job._replace(**changes), stray(job)
+    if state in RESTS and line is not None and rules.hold(Rule.STRAYS_ARE_FOLLOWED):
+        claim = "" if job.state in (State.UPLOADING, State.DELIVERING) else job.claim
+        job = booked(job, line.nonce, status=Purchase.OPEN)
+        job = job._replace(nonce=line.nonce, task=line.task, claim=claim, verdict="", result="")
+        state = RESTS[state]
     armed_under = job.armed_under if state is State.ARMED else ""
     sender = job.sender if state is State.SUBMITTING else ""
     sets = (job.sets - homes(job.state)) | homes(state)
-    return job._replace(state=state, sets=sets, armed_under=armed_under, sender=sender)._replace(**changes)
+    return job._replace(state=state, sets=sets, armed_under=armed_under, sender=sender)
+
+
+def stray(job: Job) -> Line | None:
+    """The task of a closed purchase that nobody has followed; none beside an open or a paid one."""
+    if any(line.status in (Purchase.OPEN, Purchase.PAID) for line in job.book):
+        return None
+    return next((line for line in reversed(job.book) if line.status is Purchase.STRAY), None)
 
 
 def booked(job: Job, nonce: str, **changes: Any) -> Job:
@@ -75,8 +88,8 @@ def apply_move(rules: Rules, server: Server, move: Move, j: int, **values: Any) 
     if target is None and not move.books_late:
         return "fenced", server
     if line is None:
-        return _moved(server, call, target)
-    return _write_purchase(server, call, line, target, elsewhere)
+        return _moved(rules, server, call, target)
+    return _write_purchase(rules, server, call, line, target, elsewhere)
 
 
 def _fences(rules: Rules, job: Job, call: Call) -> Call:
@@ -110,21 +123,23 @@ def _line_fits(call: Call, line: Line | None) -> bool:
         return False
     if move.fence is Fence.TASK and line.task != call.task:
         return False
-    return move.name != "record_task" or line.task in ("", call.task)
+    return not move.binds_task or line.task in ("", call.task)
 
 
 def _target(job: Job, call: Call, line: Line | None) -> State | None:
     if line is not None and job.nonce != line.nonce:
         return None
-    if line is not None and call.move.name == "record_task" and line.status is not Purchase.OPEN:
+    if line is not None and call.move.binds_task and line.status is not Purchase.OPEN:
         return None
     return call.move.to.get(job.state)
 
 
-def _write_purchase(server: Server, call: Call, line: Line, target: State | None, elsewhere: bool) -> Answer:
+def _write_purchase(
+    rules: Rules, server: Server, call: Call, line: Line, target: State | None, elsewhere: bool
+) -> Answer:
     """Books the purchase, and moves the job if there is a target."""
     move, job, owner = call.move, server.jobs[call.job], (call.job, line.nonce)
-    if move.name == "record_task":
+    if move.binds_task:
         if {(j, nonce) for name, j, nonce in server.tasks if name == call.task} - {owner}:
             return "bound", server
         if line.task == call.task and target is None:
@@ -139,14 +154,16 @@ def _write_purchase(server: Server, call: Call, line: Line, target: State | None
     if move.settles_candidate and (not call.task or line.candidate in ("", call.task)):
         job = booked(job, line.nonce, candidate="")
         server = server._replace(candidates=server.candidates - {owner})
-    return _moved(with_job(server, call.job, job), call, target)
+    return _moved(rules, with_job(server, call.job, job), call, target)
 
 
-def _moved(server: Server, call: Call, target: State | None) -> Answer:
+def _moved(rules: Rules, server: Server, call: Call, target: State | None) -> Answer:
     job = server.jobs[call.job]._replace(last_call=call.call)
-    if target is None:
-        return "booked", with_job(server, call.job, job)
-    return "ok", with_job(server, call.job, led(job, target, **call.changes))
+    if target is not None:
+        return "ok", with_job(server, call.job, led(rules, job, target, **call.changes))
+    if job.state in RESTS and stray(job) is not None and rules.hold(Rule.STRAYS_ARE_FOLLOWED):
+        job = led(rules, job, job.state)
+    return "booked", with_job(server, call.job, job)
 
 
 # -- claim.lua, admit.lua, send.lua -----------------------------------------------------------------------------------
@@ -170,22 +187,22 @@ def admit(rules: Rules, server: Server, j: int, *, salt: str, cap: int) -> Serve
     if not may_arm(rules, server, j, cap):
         return None
     if not rules.hold(Rule.NEW_NONCE):
-        return armed(server, j, salt)
+        return armed(rules, server, j, salt)
     nonce = f"{salt}:{j}:{server.jobs[j].n_purchases + 1}"
-    return None if line_of(server.jobs[j], nonce) else armed(server, j, nonce)
+    return None if line_of(server.jobs[j], nonce) else armed(rules, server, j, nonce)
 
 
-def armed(server: Server, j: int, nonce: str) -> Server:
+def armed(rules: Rules, server: Server, j: int, nonce: str) -> Server:
     """admit.lua's `arm`: the purchase, its slot and the server's identity, in one call."""
     job = server.jobs[j]
     book = (*job.book, Line(nonce, Purchase.OPEN))
-    job = led(job, State.ARMED, armed_under=server.identity, nonce=nonce, task="", book=book)
+    job = led(rules, job, State.ARMED, nonce=nonce, task="", book=book)._replace(armed_under=server.identity)
     job = job._replace(n_purchases=job.n_purchases + 1)
     return with_job(server, j, job)._replace(slots=server.slots | {(j, nonce)})
 
 
 def send(rules: Rules, server: Server, j: int, *, nonce: str, token: str, durable: bool) -> Answer:
-    """Asks for the right to send: mine | wait | other_server | fenced."""
+    """Asks for the right to send: mine | wait | refused | other_server | fenced."""
     job = server.jobs[j]
     same = job.sender == token or not rules.hold(Rule.SEND_KNOWS_ITS_EXECUTION)
     if job.state is State.SUBMITTING and job.nonce == nonce and same:
@@ -195,9 +212,11 @@ def send(rules: Rules, server: Server, j: int, *, nonce: str, token: str, durabl
         return "fenced", server
     if job.armed_under != server.identity and rules.hold(Rule.SEND_ASKS_FOR_THE_SERVER):
         return "other_server", server
+    if any(p.status is Purchase.STRAY for p in job.book) and rules.hold(Rule.SEND_LOOKS_FOR_STRAYS):
+        return "refused", server
     if not durable:
         return "wait", server
-    return "mine", with_job(server, j, led(job, State.SUBMITTING, sender=token))
+    return "mine", with_job(server, j, led(rules, job, State.SUBMITTING)._replace(sender=token))
 
 
 # -- follow.lua, replay.lua, candidate.lua ----------------------------------------------------------------------------
@@ -212,7 +231,7 @@ def follow(rules: Rules, server: Server, j: int, *, nonce: str, old: str) -> Ans
     if not waits or earlier is None or earlier.status is not Purchase.REFUNDED or not at_home:
         return "fenced", server
     job = booked(booked(job, nonce, status=Purchase.NOT_SENT), old, status=Purchase.OPEN)
-    job = led(job, State.RUNNING, nonce=old, task=earlier.task)
+    job = led(rules, job, State.RUNNING, nonce=old, task=earlier.task)
     return "ok", with_job(server, j, job)._replace(slots=server.slots - {(j, nonce)})
 
 
@@ -227,14 +246,9 @@ def replay(rules: Rules, server: Server, j: int, *, call: str = "", consent: str
     paid = next((line for line in reversed(job.book) if line.status is Purchase.PAID), None)
     job = job._replace(last_call=call, generations=0)
     if paid is not None:
-        return "ok", with_job(server, j, led(job, State.DELIVERING, nonce=paid.nonce, task=paid.task))
+        return "ok", with_job(server, j, led(rules, job, State.DELIVERING, nonce=paid.nonce, task=paid.task))
     if lines and not consent and lines[-1].task and rules.hold(Rule.REPLAY_BY_PURCHASES):
-        return "ok", with_job(server, j, led(job, State.RUNNING))
-    strays = [line for line in job.book if line.status is Purchase.STRAY]
-    if strays and not lines and not consent and rules.hold(Rule.REPLAY_BY_PURCHASES):
-        job = booked(job, strays[-1].nonce, status=Purchase.OPEN)
-        return "ok", with_job(server, j, led(job, State.RUNNING, nonce=strays[-1].nonce, task=strays[-1].task))
-    lines = [*lines, *strays]
+        return "ok", with_job(server, j, led(rules, job, State.RUNNING))
     unseen = [line for line in lines if line.nonce != consent]
     asked = not consent or rules.hold(Rule.CONSENT_BY_NONCE)
     if unseen and asked and rules.hold(Rule.REPLAY_BY_PURCHASES):
@@ -242,7 +256,7 @@ def replay(rules: Rules, server: Server, j: int, *, call: str = "", consent: str
     for line in lines:
         job = booked(job, line.nonce, status=Purchase.WRITTEN_OFF)
     server = server._replace(slots=server.slots - {(j, line.nonce) for line in lines})
-    return "ok", with_job(server, j, led(job, State.QUEUED, verdict="", result=""))
+    return "ok", with_job(server, j, led(rules, job, State.QUEUED, verdict="", result=""))
 
 
 def name_task(rules: Rules, server: Server, j: int, *, nonce: str, task: str) -> Answer:
@@ -251,7 +265,7 @@ def name_task(rules: Rules, server: Server, j: int, *, nonce: str, task: str) ->
     line = line_of(job, nonce)
     if line is None:
         return "orphan", server
-    if line.task == task and line.status is not Purchase.OPEN:
+    if line.task == task and line.status in (Purchase.PAID, Purchase.STRAY):
         return "known", server
     job = booked(job, nonce, candidate=task)
     if not rules.hold(Rule.CALLBACKS_TOUCH_NO_ALARM):

@@ -25,7 +25,7 @@ from model.world import (
     set_request,
     spend,
 )
-from motionq.contract.states import Purchase, State
+from motionq.contract.states import MOVES, Purchase, State
 
 # -- upload and deliver: work under a claim ---------------------------------------------------------------------------
 _CLAIMED = {"upload": (State.QUEUED, State.UPLOADING), "deliver": (State.DELIVERING,)}
@@ -142,6 +142,9 @@ def connect(m: Model, w: World) -> Steps:
         if job.state is not State.ARMED or not m.free_worker(w) or not _may_be_sent(m, w, j, job):
             continue
         earlier = next((p for p in reversed(job.book) if p.status is Purchase.REFUNDED and p.task), None)
+        if earlier is not None and w.budget.blind:
+            e = Execution("submit", "blind", j, nonce=job.nonce)
+            yield f"job{j}: the earlier task can't be read", begin(spend(w, "blind"), e), False
         alive = earlier is not None and _alive(w, earlier)
         if earlier is not None and alive and m.rules.hold(Rule.LOOK_BEFORE_BUYING_AGAIN):
             e = Execution("submit", "follows", j, nonce=job.nonce, plan=earlier.nonce)
@@ -178,6 +181,11 @@ def follow(m: Model, w: World, e: Execution) -> Steps:
     yield f"follow {e.plan} of job{e.job} is {outcome}", m.write(after, server), True
 
 
+def blind(m: Model, w: World, e: Execution) -> Steps:
+    """Nothing is bought before the earlier task was read."""
+    yield from m.call(w, e, "unseen", "submit")
+
+
 def not_connected(m: Model, w: World, e: Execution) -> Steps:
     """Nothing was sent, says one who had no right to send yet."""
     yield from m.call(w, e, "unconnected", "submit")
@@ -187,7 +195,7 @@ def send(m: Model, w: World, e: Execution) -> Steps:
     """The right to send is taken by one execution."""
     durable = m.sendable(w, e.job, e.nonce)
     verdict, server = scripts.send(m.rules, w.server, e.job, nonce=e.nonce, token=e.token, durable=durable)
-    then = {"mine": "won", "other_server": "elsewhere"}.get(verdict)
+    then = {"mine": "won", "other_server": "elsewhere", "refused": "unconnected"}.get(verdict)
     after = become(w, e, stage=then) if then else end(w, e)
     yield f"send of {name(e)} by {e.token} is {verdict}", m.write(after, server), True
     if verdict == "mine" and e.stage == "connected" and w.budget.repeat:
@@ -330,7 +338,9 @@ def look_at_candidates(m: Model, w: World) -> Steps:
         request = request_of(w, line.candidate)
         own = request is not None and _belongs(m, request, j, line)
         known = line.task == line.candidate
-        stage, plan = ("named again" if known else "named", "record_task") if own else ("foreign", "")
+        turned = known and line.status in MOVES["revived"].books and request is not None and request.status in MADE
+        move = "revived" if turned else "record_task"
+        stage, plan = ("named again" if known else "named", move) if own else ("foreign", "")
         e = Execution("check", stage, j, nonce=nonce, task=line.candidate, plan=plan)
         yield f"check looks at {line.candidate}, named for job{j} {nonce}: {stage}", begin(w, e), True
 
@@ -338,7 +348,7 @@ def look_at_candidates(m: Model, w: World) -> Steps:
 def write_candidate(m: Model, w: World, e: Execution) -> Steps:
     """The named task is recorded; where it was known, that may change nothing, and the name is dropped as well."""
     then = "foreign" if e.stage == "named again" and m.rules.hold(Rule.KNOWN_NAMES_ARE_DROPPED) else ""
-    yield from m.call(w, e, "record_task", "check", then=then)
+    yield from m.call(w, e, e.plan, "check", then=then)
 
 
 def drop_candidate(m: Model, w: World, e: Execution) -> Steps:
@@ -356,6 +366,7 @@ GOES_ON = {
     ("deliver", "working"): deliver,
     ("gate", "again"): admit_again,
     ("submit", "follows"): follow,
+    ("submit", "blind"): blind,
     ("submit", "unconnected"): not_connected,
     ("submit", "connected"): send,
     ("submit", "sends again"): send,

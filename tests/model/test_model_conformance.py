@@ -165,7 +165,7 @@ class Walk:
             if nonce != self.model.jobs[j].nonce:
                 armed -= 1
                 assert scripts.may_arm(RULES, self.model, j, CAP)
-                self.model = scripts.armed(self.model, j, nonce)
+                self.model = scripts.armed(RULES, self.model, j, nonce)
         assert armed == 0
         assert not any(scripts.may_arm(RULES, self.model, j, CAP) for j in range(2))
 

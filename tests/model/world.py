@@ -90,6 +90,7 @@ class Budget(NamedTuple):
     not_sent: int = 0  # no connection; or the right to send was taken, and then nothing was sent
     lost: int = 0  # a POST never arrives
     refuse: int = 0
+    blind: int = 0  # an earlier task can't be read
     lie: int = 0  # code 500, although a task was made
     mute: int = 0  # the vendor gives no verdict for 24 h
     t524: int = 0  # a time-out that may yet become a success

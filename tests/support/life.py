@@ -23,6 +23,7 @@ SPEC = JobSpec(
     image=StagedSource(sha256="a" * 64, size=10, media_type="image/png", name="hero.png"),
     video=UrlSource(url="https://host/dance.mp4?X-Amz-Signature=hidden"),
 )
+ESTIMATE = 66.0  # credits: 6 s at 720p
 FAILURE = json.dumps({"reason": "some", "message": "for a reason", "charged": "no"})
 
 _ARMED = ("create", "claim_upload", "begin_upload", "uploaded", "arm")
@@ -119,7 +120,8 @@ class Life:
         record = self.store.get(job_id)
         task = record.task_id or f"T{record.nonce}"
         fence = {"claim": record.claim or None, "nonce": record.nonce or None, "task": task}
-        usual = {"set": {"uploaded_at": self.store.now()}} if move is states.UPLOADED else {}
+        files = {"uploaded_at": self.store.now(), "estimate": ESTIMATE}
+        usual = {"set": files} if move is states.UPLOADED else {}
         argument = {"id": job_id, "call": call or secrets.token_hex(8), "move": move.for_lua()}
         return Moved(*self.store.scripts.run("move", argument | fence | usual | values))
 

@@ -6,7 +6,7 @@ from typing import Any
 
 from motionq.contract.states import UPLOADED, State
 from motionq.contract.store import NewJob
-from support.life import SPEC, Life
+from support.life import ESTIMATE, SPEC, Life
 
 
 def new(job_id: str, tenant: str = "default", **given: Any) -> NewJob:
@@ -25,7 +25,7 @@ def ready(lived: Life, *jobs: NewJob) -> None:
     uploaded = UPLOADED.for_lua() | {"to": {State.QUEUED: State.READY}}
     for claim in claims:
         argument = {"id": claim.job_id, "call": "c", "move": uploaded, "claim": f"upload.{claim.n}"}
-        lived.store.scripts.run("move", argument | {"set": {"uploaded_at": now}}, pipe)
+        lived.store.scripts.run("move", argument | {"set": {"uploaded_at": now, "estimate": ESTIMATE}}, pipe)
     assert {tuple(answer) for answer in pipe.execute()} == {("ok", "ready")}
 
 

@@ -51,7 +51,7 @@ WAY_ON: dict[State, tuple[str, ...]] = {
     State.CANCELLING: ("paid", "give_up_unknown", "give_up_silent", "record_task"),
     State.DELIVERING: ("delivered", "book_failure", "book_refund"),
     State.SUCCEEDED: ("record_task",),
-    State.FAILED: ("record_task", "name_task", "replay"),
+    State.FAILED: ("record_task", "name_task", "revived", "replay"),
     State.CANCELLED: ("record_task", "paid", "replay"),
 }
 # What a history is about: where one of these ways is open, it is taken more often than not.
@@ -63,6 +63,7 @@ THEMES: tuple[tuple[str, ...], ...] = (
     ("unknown", "give_up_unknown", "replay"),
     ("cancel_bought", "give_up_silent", "paid", "replay"),
     ("unconnected",),
+    ("refused_later", "name_task", "look_at_named_tasks"),
     ("unknown", "name_task", "look_at_named_tasks"),
 )
 UNBOUGHT = (State.QUEUED, State.UPLOADING, State.READY)
@@ -85,8 +86,9 @@ class QueueMachine(RuleBasedStateMachine):
         self.nonces: list[tuple[str, str]] = [("j0", "none")]  # every nonce ever seen: (job, nonce)
         self.calls: list[tuple[str, Call]] = []  # every call ever made
         self.mine: dict[str, str] = {}  # nonce -> the token that was told `mine`
-        self.settled: dict[str, Purchase] = {}  # nonce -> how it was closed
-        self.followed: set[str] = set()  # nonces of refunded purchases that somebody wanted to follow
+        self.settled: dict[str, tuple[Purchase, bool]] = {}  # nonce -> how it was closed, and whether it had a task
+        self.followed: set[str] = set()  # nonces of closed purchases that somebody wanted to follow
+        self.revived: set[str] = set()  # nonces whose task somebody saw alive
         self.shown: set[str] = set()  # nonces that a person was shown and consented to
         self.number = 0
         self.theme: tuple[str, ...] = ()
@@ -308,16 +310,18 @@ class QueueMachine(RuleBasedStateMachine):
                 assert named is (p.candidate is not None), "a named task is forgotten, or looked at for ever"
 
     def _is_kept(self, p: PurchaseLine) -> None:
-        was = self.settled.get(p.nonce, p.status)
-        stray = p.status is Purchase.STRAY and was in (Purchase.NOT_SENT, Purchase.REFUSED)
-        followed = (was, p.status) == (Purchase.REFUNDED, Purchase.OPEN) and p.nonce in self.followed
-        replayed = was is Purchase.STRAY and p.status in (Purchase.OPEN, Purchase.WRITTEN_OFF)
-        assert p.status is was or stray or followed or replayed, f"a {was} purchase became something else"
+        was, had_task = self.settled.get(p.nonce, (p.status, False))
+        named_late = p.task_id is not None and not had_task and was is not Purchase.PAID
+        alive = named_late or was is Purchase.STRAY
+        alive |= p.nonce in self.followed and was is Purchase.REFUNDED
+        alive |= p.nonce in self.revived and was in MOVES["revived"].books
+        followed = alive and p.status in (Purchase.STRAY, Purchase.OPEN)
+        assert p.status is was or followed, f"a {was} purchase became something else"
         assert p.status is not Purchase.WRITTEN_OFF or p.nonce in self.shown, "written off, though nobody was shown it"
         if p.status is Purchase.OPEN:
             self.settled.pop(p.nonce, None)
         else:
-            self.settled[p.nonce] = p.status
+            self.settled[p.nonce] = (p.status, p.task_id is not None)
 
     # -- help -------------------------------------------------------------------------------------------------------
     def _record(self, job: str) -> Record | None:
@@ -326,6 +330,8 @@ class QueueMachine(RuleBasedStateMachine):
     def _call(self, name: str, job: str, **values: Any) -> None:
         """One call, and at once its repetition: success changes nothing the second time."""
         self.number += 1
+        if name == "revived":
+            self.revived.add(str(values.get("nonce")))
         argument: Call = {"id": job, "call": f"c{self.number}", "move": CALLED[name].for_lua()}
         argument |= {"event": {"step": "s"}} | {k: v for k, v in values.items() if v}
         run = self.life.store.scripts.run

@@ -73,11 +73,23 @@ def test_a_task_is_for_the_open_purchase() -> None:
     assert attach_to(job, "T0").nonce == other.nonce
 
 
+def test_a_task_may_be_for_what_kie_ai_had_refused() -> None:
+    """Behind a generic refusal a task was made, and a person finds it: no purchase is open, so it is for that."""
+    sent = line(status=Purchase.REFUSED, task_id=None)
+    job = changed(LOST, purchases=(sent, line(nonce="b" * 40, status=Purchase.NOT_SENT, sent_at=None, task_id=None)))
+    assert attach_to(job, "T9").nonce == sent.nonce
+
+
+def test_what_a_person_named_unchecked_may_be_named_anew() -> None:
+    """A mistyped task ID is replaced by the right one."""
+    assert attach_to(changed(LOST, purchases=(line(unchecked=True),)), "T9").nonce == NONCE
+
+
 @pytest.mark.parametrize(
     ("fields", "said"),
     [
-        ({"purchases": ()}, "job job1 has no open purchase that could have a task"),
-        ({"purchases": (line(status=Purchase.PAID),)}, "job job1 has no open purchase that could have a task"),
+        ({"purchases": ()}, "job job1 has no purchase that could have a task"),
+        ({"purchases": (line(status=Purchase.PAID),)}, "job job1 has no purchase that could have a task"),
         ({"purchases": (line(),)}, "job job1 has task T1 already"),
         ({"state": State.ARMED}, "job job1 has not been sent yet: no task can be its own"),
     ],
@@ -112,7 +124,7 @@ def test_purchases_in_peoples_words() -> None:
     assert told(line(sent_at=None, task_id=None)) == "perhaps sent 2027-01-15T07:58:57.000Z, no task ID"
     lines = [line(status=status) for status in (*Purchase, Purchase.PAID)]
     assert counted(lines) == (
-        "1 open, 1 not sent, 1 refused, 1 refunded, 2 paid, 1 stray (booked as not bought, yet kie.ai names a task),"
+        "1 open, 1 not sent, 1 refused, 1 refunded, 2 paid, 1 stray (booked as not bought, yet kie.ai made a task),"
         " 1 written off (charged unknown)"
     )
     assert counted(()) == ""

@@ -10,7 +10,7 @@ import pytest
 from motionq.contract import states
 from motionq.contract.states import Purchase, State
 from motionq_worker import decisions
-from motionq_worker.kie.errors import NotSent, Refusal, Refused, Unknown
+from motionq_worker.kie.errors import KeyRefused, KieFault, NotSent, Refusal, Refused, Unavailable, Unknown
 from motionq_worker.kie.messages import Phase
 from support.records import NONCE, NOW, RULES, line, reading, record
 
@@ -150,14 +150,14 @@ def test_a_time_out_of_the_vendor_settles_only_at_a_second_look_90_s_later() -> 
     assert look(late, read, started=NOW - 6_000).move is states.STILL_RUNNING
     settled = look(late, read, started=NOW - 5_000)
     assert settled.move is states.REFUNDED  # and never bought again
+    other_words = reading(Phase.FAIL, fail_code="500", fail_message="Internal Error, Please try again later.")
+    assert look(late, other_words, started=NOW - 5_000).move is states.REFUNDED
 
 
 def test_a_transient_failure_is_bought_again_once_and_a_permanent_one_never() -> None:
     """Internal errors get the attempts that are set; what the inputs cause does not."""
     passing = reading(Phase.FAIL, fail_code="500", fail_message="Internal Error, Please try again later.")
-    counted = (line(estimate=66.0),)
-    again = look(record(purchases=counted), passing)
-    assert (again.move, again.spent) == (states.REFUNDED_AGAIN, -66.0)
+    assert look(record(), passing).move is states.REFUNDED_AGAIN
     assert look(record(generations=1), passing).move is states.REFUNDED
     permanent = reading(Phase.FAIL, fail_code="400", fail_message="No valid characters detected in the video")
     assert look(record(), permanent).move is states.REFUNDED
@@ -174,7 +174,16 @@ def test_a_silent_vendor_is_given_up_and_the_purchase_stays_open() -> None:
     """After the run limit the job ends as vendor_silent, charged unknown; nothing is closed."""
     decision = look(record(running_since=NOW - 86_400_000), reading())
     assert decision.move is states.GIVE_UP_SILENT
-    assert json.loads(decision.set["failure"])["charged"] == "unknown"
+    failure = json.loads(decision.set["failure"])
+    assert (failure["charged"], failure["message"]) == ("unknown", "kie.ai gave no verdict within 24 hours")
+
+
+@pytest.mark.parametrize("fault", [None, Unavailable("HTML", code=502), KeyRefused("no", code=401)])
+def test_a_task_that_can_t_be_read_is_not_given_up(fault: KieFault | None) -> None:
+    """After a weekend without a network the first faults must not end what was paid for: nobody has asked kie.ai."""
+    decision = decisions.nothing_new(NOW - 10 * 86_400_000, fault, NOW, RULES)
+    assert decision is not None
+    assert decision.move is states.STILL_RUNNING
 
 
 @pytest.mark.parametrize(
@@ -185,12 +194,24 @@ def test_a_silent_vendor_is_given_up_and_the_purchase_stays_open() -> None:
         {"image_urls": ("https://vendor/other.png",)},
         {"model": "kling-3.0/motion-control"},
         {"prompt": "sing"},
+        {"mode": "1080p"},
+        {"orientation": "image"},
     ],
 )
 def test_a_reading_about_another_request_is_no_verdict(foreign: dict[str, Any]) -> None:
-    """A success that names another job, nonce, input or prompt is not taken as this job's."""
+    """A success that names another job, nonce, input, prompt or size is not taken as this job's; a person's word is."""
     read = reading(Phase.SUCCESS, result_urls=("https://cdn/v.mp4",), **foreign)
     assert look(record(), read).move is states.STILL_RUNNING
+    assert look(record(purchases=(line(unchecked=True),)), read).move is states.PAID
+
+
+def test_a_file_that_was_uploaded_again_is_the_same_file() -> None:
+    """An earlier task that is followed after a new upload names the old address of that content."""
+    images = [f"https://cdn/motionq/{'a' * 16}-180000000000{n}.png" for n in (0, 1)]
+    read = reading(Phase.SUCCESS, result_urls=("https://cdn/v.mp4",), image_urls=(images[0],))
+    assert look(record(image_url=images[1]), read).move is states.PAID
+    other = read.image_urls[0].replace("a" * 16, "b" * 16)
+    assert look(record(image_url=other), read).move is states.STILL_RUNNING
 
 
 @pytest.mark.parametrize(

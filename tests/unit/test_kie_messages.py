@@ -63,6 +63,8 @@ def test_the_recorded_shape_is_read_whole() -> None:
         phase=Phase.SUCCESS,
         model="kling-2.6/motion-control",
         prompt="Tanz, 踊れ",
+        mode="720p",
+        orientation="video",
         image_urls=("https://files.example/a.png",),
         video_urls=("https://files.example/b.mp4",),
         callback_url=CALLBACK,

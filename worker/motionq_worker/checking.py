@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
 from motionq.contract import states
 from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import State
-from motionq.contract.store import Waiting, moved
+from motionq.contract.store import Moved, Waiting, moved
 from motionq_worker import decisions
 from motionq_worker.decisions import Decision
-from motionq_worker.gate import estimate
 from motionq_worker.kie.errors import KieFault
 from motionq_worker.kie.messages import Phase, Reading
 from motionq_worker.kie.poller import Looks
@@ -20,11 +19,12 @@ from motionq_worker.schedule import next_look
 from motionq_worker.services import Services
 from motionq_worker.settings import submit_lease
 
+Named = tuple[Record, PurchaseLine, str]  # a job, its purchase, and the task that somebody names for it
 _WAITING = (State.RUNNING, State.CANCELLING)
 _log = logging.getLogger(__name__)
 
 _SHARE_OF_LEASE = 0.7  # reading ends well before the claims of its jobs do
-_PATIENCE = 600_000  # ms for which a task that somebody named may stay invisible at the vendor
+_PATIENCE = 3_600_000  # ms, from its purchase on, for which a task that somebody named may stay invisible at the vendor
 
 
 class Batch:
@@ -41,7 +41,7 @@ class Batch:
         self._started = 0
         self._now = 0
         self.waiting: list[Waiting] = []
-        self.candidates: list[tuple[Record, PurchaseLine, str]] = []
+        self.candidates: list[Named] = []
         self.looks: dict[str, Reading | KieFault] = {}
 
     def wanted(self, job_ids: Sequence[str]) -> list[str]:
@@ -94,17 +94,41 @@ class Batch:
 
     def write_candidates(self) -> None:
         """A named task that is the purchase's own is recorded; another's is dropped; an invisible one waits a while."""
-        for record, line, task_id in self.candidates:
-            look = self.looks.get(task_id)
-            if not isinstance(look, Reading) or (look.phase is Phase.NOT_VISIBLE and self._young(line)):
-                continue
-            window = submit_lease(self._s.settings)
-            genuine = decisions.confirms(look, record, line, window)
-            self._s.meter.add("candidate", "confirmed" if genuine else "dropped")
-            if genuine:
-                self._record(record, line, task_id)
-            if not genuine or line.task_id == task_id:  # where the task was known, recording it may change nothing
-                self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce, task=task_id)
+        seen = [(named, look) for named in self.candidates if (look := self._seen(named)) is not None]
+        window = submit_lease(self._s.settings)
+        own = [(n, look) for n, look in seen if decisions.confirms(look, n[0], n[1], window)]
+        for outcome, by in (("confirmed", len(own)), ("dropped", len(seen) - len(own))):
+            self._s.meter.add("candidate", outcome, by=by)
+        pipe = self._s.store.redis.pipeline(transaction=False)
+        for named, look in own:
+            self._take(pipe, named, look)
+        outcomes = moved(pipe.execute(raise_on_error=False)) if own else []
+        taken = {id(named) for (named, _), moved_ in zip(own, outcomes, strict=True) if self._is_taken(named, moved_)}
+        self._drop(named for named, _ in seen if id(named) not in taken)
+
+    def _seen(self, named: Named) -> Reading | None:
+        """What kie.ai says of a named task; None: it is too early to tell."""
+        _, line, task_id = named
+        look = self.looks.get(task_id)
+        if not isinstance(look, Reading) or (look.phase is Phase.NOT_VISIBLE and self._young(line)):
+            return None
+        return look
+
+    def _is_taken(self, named: Named, outcome: Moved) -> bool:
+        """Whether that is settled; where the task was known, recording it may change nothing, and the name stays."""
+        record, line, task_id = named
+        if line.status in states.CLOSED_UNBOUGHT and outcome.outcome in ("ok", "booked") and line.task_id is None:
+            self._s.meter.add("stray")
+            _log.error("kie.ai made task %s of job %s, whose purchase was %s", task_id, record.id, line.status.value)
+        if outcome.outcome == "fenced" and line.task_id not in (None, task_id):
+            _log.error("task %s is job %s's by kie.ai's record, and so is %s", task_id, record.id, line.task_id)
+        return outcome.outcome in ("ok", "booked", "error") and line.task_id != task_id
+
+    def _drop(self, names: Iterable[Named]) -> None:
+        pipe = self._s.store.redis.pipeline(transaction=False)
+        for record, line, task_id in names:
+            self._s.store.move(states.DROP_CANDIDATE, record.id, pipeline=pipe, nonce=line.nonce, task=task_id)
+        pipe.execute(raise_on_error=False)
 
     def _meant(self, jobs: Sequence[Waiting], looks: Looks) -> list[tuple[Waiting | Record, Decision]]:
         """What readings mean for which the whole record must be known."""
@@ -151,24 +175,23 @@ class Batch:
             event=self._event(decision.note) if decision.note else None,
         )
 
-    def _record(self, record: Record, line: PurchaseLine, task_id: str) -> None:
-        """A task ID that was lost is found again; its verdict is read at once."""
+    def _take(self, pipe: Any, named: Named, look: Reading) -> None:
+        """A task ID that was lost is found again, and its verdict read at once; or a failure has turned around."""
+        record, line, task_id = named
+        again = line.task_id == task_id and line.status in states.REVIVED.books and look.phase is Phase.SUCCESS
         newest = line.nonce == record.nonce
         fresh = {"running_since": self._now, "parent": self._message_id} if newest and not record.task_id else {}
-        outcome = self._s.store.move(
-            states.RECORD_TASK,
+        self._s.store.move(
+            states.REVIVED if again else states.RECORD_TASK,
             record.id,
+            pipeline=pipe,
             nonce=line.nonce,
             task=task_id,
             set=fresh,
             unset=["failure"],
-            purchase=None if line.task_id else {"estimate": estimate(record)},
-            spent=None if line.task_id else estimate(record),
             alarm_in=0 if newest else int(next_look(0) * 1000),
             event=self._event(f"task {task_id}, named by a callback or a person"),
         )
-        if outcome.outcome == "bound":  # it has become another purchase's since it was named
-            self._s.store.move(states.DROP_CANDIDATE, record.id, nonce=line.nonce, task=task_id)
 
     def _young(self, line: PurchaseLine) -> bool:
         return self._now - (line.sent_at or line.armed_at) < _PATIENCE

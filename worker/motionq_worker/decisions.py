@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from typing import Any
@@ -24,6 +25,9 @@ CLOCKS_DIFFER = 300_000  # ms
 ADDRESSES_FOLLOW = 300_000  # ms, from its first reading on, for which a success without addresses is looked at again
 RESULTS_KEPT = 14 * 86_400_000  # ms the vendor says it keeps results
 
+
+# The name of an uploaded file at the vendor (`Uploads`): the beginning of its hash, and when it was uploaded.
+_UPLOADED = re.compile(r"/([0-9a-f]{16})-[0-9]{13}\.[a-z0-9]+$")
 
 Wait = Callable[[float], float]  # the age of a task → until the next look, seconds
 
@@ -59,9 +63,15 @@ class Decision:
     note: str | None = None
     pause: Pause | None = None
     settled: bool = False  # the vendor gave its verdict
-    spent: float = 0.0  # credits that this costs, or (below 0) gives back
+    spent: float = 0.0  # credits by which the vendor's price differs from the estimate
     new_upload: bool = False  # what lies at the vendor can't be used again
     quiet: bool = False  # no line of history: it happens often and says little
+
+
+def span(seconds: float) -> str:
+    """`24 hours`, `45 minutes`, `20 seconds`: in the largest unit that says it in a whole number."""
+    unit, size = next(((u, s) for u, s in (("hours", 3600), ("minutes", 60)) if seconds % s == 0), ("seconds", 1))
+    return f"{seconds / size:g} {unit}"
 
 
 def failed(reason: str, message: str, *, charged: str = "no", code: str | None = None) -> dict[str, str]:
@@ -129,7 +139,7 @@ def overdue(record: Record, now: int, rules: Rules) -> Decision | None:
         return give_up_unknown("nobody will tell whether kie.ai made a task: no callbacks are configured")
     waited = now - record.since
     if waited >= rules.unknown_window * 1000:
-        return give_up_unknown(f"kie.ai named no task within {rules.unknown_window / 60:.0f} minutes")
+        return give_up_unknown(f"kie.ai named no task within {span(rules.unknown_window)}")
     if waited >= SLOT_HELD:
         return Decision(move=states.FREE_SLOT, alarm_in=rules.unknown_window - waited / 1000)
     next_moment = min(SLOT_HELD, rules.unknown_window * 1000)
@@ -143,14 +153,23 @@ def belongs(reading: Reading, record: Record, nonce: str) -> bool:
     """Whether a reading is about this purchase: our job and nonce in its callback address, else our request."""
     if reading.callback_url is not None:
         return reading.callback_url.endswith(f"/{record.id}/{nonce}")
-    asked = {
-        "model": (record.spec.model, reading.model),
-        "image": ((record.image_url,), reading.image_urls),
-        "video": ((record.video_url,), reading.video_urls),
-        "prompt": (_words(record.spec.prompt), _words(reading.prompt)),
-    }
+    spec = record.spec
+    asked = (
+        (spec.model, reading.model),
+        (spec.mode, reading.mode),
+        (spec.orientation, reading.orientation),
+        ((_content(record.image_url),), tuple(map(_content, reading.image_urls))),
+        ((_content(record.video_url),), tuple(map(_content, reading.video_urls))),
+        (_words(spec.prompt), _words(reading.prompt)),
+    )
     # Only what is echoed can differ: the task ID came on our own connection, and is bound to this purchase.
-    return all(ours == theirs for ours, theirs in asked.values() if theirs)
+    return all(ours == theirs for ours, theirs in asked if theirs)
+
+
+def _content(url: str) -> str:
+    """What an address is of: of a file that we uploaded, the file. It may have been uploaded again since."""
+    ours = _UPLOADED.search(url)
+    return ours[1] if ours else url
 
 
 def _words(prompt: str | None) -> str:
@@ -177,8 +196,8 @@ def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rul
     """What a reading means for a job that waits for its task; `started`: ms at which the reading began."""
     age = (now - record.running_since) / 1000
     counted = record.purchase.estimate if record.purchase else 0.0
-    if not belongs(reading, record, record.nonce):
-        return _still(age, rules, wait)  # kie.ai's record of this task is about another request
+    if not (belongs(reading, record, record.nonce) or vouched_for(record)):
+        return _still(age, rules, wait, _now_and_then(age, "kie.ai's record of this task is about another request"))
     if reading.phase is Phase.SUCCESS:
         return _nameless(record, now, age, rules) if _unfinished(record, reading, now) else _paid(reading, now, counted)
     if reading.phase is Phase.FAIL:
@@ -186,6 +205,11 @@ def look(record: Record, reading: Reading, *, started: int, now: int, rules: Rul
     if reading.phase is Phase.NOT_VISIBLE:
         return _still(age, rules, wait, _now_and_then(age, "kie.ai does not know this task (yet)"))
     return _still(age, rules, wait)
+
+
+def vouched_for(record: Record) -> bool:
+    """Whether a person has said that the task is the job's, whatever kie.ai's record of it says."""
+    return record.purchase is not None and record.purchase.unchecked
 
 
 def nothing_new(
@@ -198,9 +222,10 @@ def nothing_new(
 
 
 def unread(running_since: int, fault: KieFault | None, now: int, rules: Rules, wait: Wait = next_look) -> Decision:
-    """The task could not be read this time."""
+    """The task could not be read this time. That never ends a job: nobody has asked kie.ai, as it were."""
     age = (now - running_since) / 1000
-    return _still(age, rules, wait, _now_and_then(age, str(fault or "the task was not read in time")))
+    note = _now_and_then(age, str(fault or "the task was not read in time"))
+    return Decision(move=states.STILL_RUNNING, alarm_in=wait(age), note=note)
 
 
 def _now_and_then(age: float, note: str) -> str | None:
@@ -211,7 +236,7 @@ def _now_and_then(age: float, note: str) -> str | None:
 
 def _still(age: float, rules: Rules, wait: Wait, note: str | None = None) -> Decision:
     if age >= rules.run_limit:
-        message = f"kie.ai gave no verdict within {rules.run_limit / 3600:g} hours"
+        message = f"kie.ai gave no verdict within {span(rules.run_limit)}"
         return Decision(
             move=states.GIVE_UP_SILENT, set=failed("vendor_silent", message, charged="unknown"), note=message
         )
@@ -258,7 +283,6 @@ def _paid(reading: Reading, now: int, counted: float) -> Decision:
 
 def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules) -> Decision:
     row = failure_row(reading.fail_code, reading.fail_message)
-    counted = record.purchase.estimate if record.purchase else 0.0
     said = " ".join(word for word in (reading.fail_code, reading.fail_message) if word) or "no reason given"
     if row.verdict is FailureClass.LOOK_AGAIN:
         suspect = record.purchase.suspect_at if record.purchase else None
@@ -271,11 +295,11 @@ def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules
             )
         if started < suspect + SETTLES_524:
             return Decision(move=states.STILL_RUNNING, alarm_in=(suspect + SETTLES_524 - started) / 1000 + 1)
-    if row.verdict is FailureClass.TRANSIENT and record.generations + 1 < rules.generation_attempts:
+    timed_out = record.purchase is not None and record.purchase.suspect_at is not None  # it may still turn around
+    if row.verdict is FailureClass.TRANSIENT and not timed_out and record.generations + 1 < rules.generation_attempts:
         return Decision(
             move=states.REFUNDED_AGAIN,
             add={"generations": 1},
-            spent=-counted,
             unset=("uploaded_at",) if row.new_upload else (),
             note=f"{said}: refunded, to be bought again",
             settled=True,
@@ -286,7 +310,6 @@ def _fail(record: Record, reading: Reading, started: int, now: int, rules: Rules
     return Decision(
         move=states.REFUNDED,
         set={"verdict": verdict, "tries": 0, "turns": 0},
-        spent=-counted,
         note=f"{said}: refunded",
         settled=True,
     )

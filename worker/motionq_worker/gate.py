@@ -9,7 +9,6 @@ from dataclasses import dataclass
 from motionq.contract import states
 from motionq.contract.durability import BUYS_BELOW, replicas_have_it, settles_after
 from motionq.contract.errors import QueueUnavailable
-from motionq.contract.models import MODELS
 from motionq.contract.record import Record
 from motionq.contract.settings import Settings
 from motionq.contract.states import State
@@ -86,7 +85,7 @@ class Gate:
             seconds=policy.first,
             longest=policy.longest,
             key=self._key,
-            need=estimate(record),
+            need=record.estimate,
         )
 
     def unclear(self, record: Record) -> None:
@@ -96,6 +95,11 @@ class Gate:
         if row >= UNCLEAR_IN_A_ROW or self._store.paused() is not None:
             message = f"{row} createTask answers in a row could not be trusted"
             self.pause(Pause(reason="vendor_unclear", message=message), record)
+
+    def doubted(self) -> bool:
+        """Whether kie.ai was found, within a day, to have made a task that it had refused."""
+        with reachable():
+            return bool(self._store.redis.exists(self._store.keys.lied))
 
     def durable_everywhere(self) -> bool:
         """Whether all replicas have what was written until now."""
@@ -109,12 +113,6 @@ class Gate:
                 self._settle = settles_after(self._store.redis)
             self._asked = time.monotonic()
         return self._settle
-
-
-def estimate(record: Record) -> float:
-    """Credits that a purchase of this job likely costs; 0 where that can't be said."""
-    model = MODELS.get(record.spec.model)
-    return model.credits_per_second.get(record.spec.mode, 0.0) * record.video_seconds if model else 0.0
 
 
 def close_for_restart(store: JobStore) -> int:

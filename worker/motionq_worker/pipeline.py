@@ -44,6 +44,8 @@ def upload(run: Execution, s: Services) -> str:
         lambda error: upload_fault(error, record, s.settings.step_attempts),
     )
     note = f"uploaded image {_moved_bytes(image)}, video {_moved_bytes(video)} in {time.monotonic() - began:.1f} s"
+    seconds = getattr(video.facts, "seconds", 0.0)
+    spec = record.spec
     write(
         run,
         s,
@@ -54,7 +56,8 @@ def upload(run: Execution, s: Services) -> str:
             "video_url": video.url,
             **_contents(record, image, video),
             "uploaded_at": min(image.at, video.at),
-            "video_seconds": str(getattr(video.facts, "seconds", 0.0)),
+            "video_seconds": str(seconds),
+            "estimate": str(find_model(spec.model).estimate(spec.mode, spec.orientation, seconds)),
         },
         unset=["turns", "tries"],
         event=run.event(note),

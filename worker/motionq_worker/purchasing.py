@@ -18,14 +18,14 @@ from motionq.contract.store import Moved
 from motionq_worker import decisions
 from motionq_worker.decisions import Decision
 from motionq_worker.execution import Execution, Later, Superseded, end, move_job
-from motionq_worker.gate import estimate
 from motionq_worker.journal import Entry
 from motionq_worker.kie.connection import PurchaseConnection
-from motionq_worker.kie.errors import KieFault, NotSent, Refused, Unknown
+from motionq_worker.kie.errors import KieFault, Meaning, NotSent, Refused, Unknown
 from motionq_worker.kie.messages import Phase, create_task_body
 from motionq_worker.observability import about_task
 from motionq_worker.services import Services
 
+_READ_AGAIN = 60.0  # seconds until an earlier task that could not be read is read again
 STALE_SEND = 3.0  # seconds between taking the right to send and sending, after which it is too late
 _TRIES_TO_DOUBT = 20.0  # seconds for a mere count; a full server refuses it
 _TRIES_TO_RECORD = 600.0  # seconds for which a task ID in hand is written again and again; then its journal line waits
@@ -40,11 +40,15 @@ def earlier_failure(record: Record) -> PurchaseLine | None:
 
 
 def follow_if_alive(run: Execution, s: Services, record: Record, earlier: PurchaseLine) -> None:
-    """Raises Later, and goes on with the earlier task, if that is no failure any more (a failure can turn around)."""
+    """Raises Later, and goes on with the earlier task, if that is no failure any more (a failure can turn around).
+
+    Where it can't be read nothing is bought; the job makes room for others and comes back.
+    """
     try:
         reading = s.kie.read(str(earlier.task_id))
     except KieFault as fault:
-        raise Later(f"the earlier task must be looked at before another is bought: {fault}") from None
+        note = f"the earlier task must be read before another is bought: {fault}"
+        end(run, s, record, Decision(move=states.UNSEEN, note=note, alarm_in=_READ_AGAIN))
     if reading.phase in (Phase.FAIL, Phase.NOT_VISIBLE):
         return
     event = run.event("the earlier task is alive: following it, nothing is bought")
@@ -83,14 +87,33 @@ def buy(run: Execution, s: Services, record: Record, connection: PurchaseConnect
     except NotSent as fault:
         decision = decisions.not_sent(fault)
     except Refused as fault:
-        decision = decisions.refused(fault, record)
+        believed = fault.meaning is not Meaning.REPEATABLE or not _doubted(s)
+        decision = decisions.refused(fault, record) if believed else _unknown(s, record, disbelieved(fault))
     except Unknown as fault:
-        decision, doubt = decisions.unknown(fault, s.rules), fault
-        with contextlib.suppress(QueueUnavailable, RedisError):  # the decision below matters more
-            _until_written(lambda: _doubt(s, record, doubt), _TRIES_TO_DOUBT)
+        decision = _unknown(s, record, fault)
     else:
         return _bought(run, s, record, task_id)
     return _until_written(lambda: end(run, s, record, decision), _TRIES_TO_RECORD)
+
+
+def _doubted(s: Services) -> bool:
+    """Where that can't be asked now, kie.ai is not believed: what is repeated would be paid again."""
+    try:
+        return s.gate.doubted()
+    except (QueueUnavailable, RedisError):
+        return True
+
+
+def disbelieved(fault: Refused) -> Unknown:
+    """A generic refusal of a vendor that was found to have made a task all the same."""
+    return Unknown(f"{fault}; tasks were made behind such answers lately")
+
+
+def _unknown(s: Services, record: Record, fault: Unknown) -> Decision:
+    """A task may exist. That is counted too, but the decision matters more."""
+    with contextlib.suppress(QueueUnavailable, RedisError):
+        _until_written(lambda: _doubt(s, record, fault), _TRIES_TO_DOUBT)
+    return decisions.unknown(fault, s.rules)
 
 
 def _doubt(s: Services, record: Record, fault: Unknown) -> None:
@@ -158,8 +181,6 @@ def record_task(run: Execution, s: Services, record: Record, task_id: str) -> Mo
         task=task_id,
         set={"running_since": s.store.now()},
         unset=["failure"],
-        purchase={"estimate": estimate(record)},
-        spent=estimate(record),
         alarm_in=int(s.estimates.schedule(record).next_look(0) * 1000),
         event=run.event(f"task {task_id}"),
     )

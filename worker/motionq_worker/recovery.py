@@ -8,7 +8,6 @@ from motionq.contract import states
 from motionq.contract.durability import replicas_have_it, server_identity
 from motionq.contract.record import Record
 from motionq.contract.store import reachable
-from motionq_worker.gate import estimate
 from motionq_worker.journal import Entry
 from motionq_worker.schedule import next_look
 from motionq_worker.services import Services
@@ -38,7 +37,6 @@ def replay_journal(s: Services) -> None:
 
 
 def _record(s: Services, entry: Entry, job: Record | None) -> None:
-    cost = estimate(job) if job else 0.0
     event = {"step": "recovery", "note": f"task {entry.task_id}, from the journal of a worker"}
     outcome = s.store.move(
         states.RECORD_TASK,
@@ -47,8 +45,6 @@ def _record(s: Services, entry: Entry, job: Record | None) -> None:
         task=entry.task_id,
         set={"running_since": s.store.now()},
         unset=["failure"],
-        purchase={"estimate": cost},
-        spent=cost,
         alarm_in=int(next_look(0) * 1000),
         event=event,
     )

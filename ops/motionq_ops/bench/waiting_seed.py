@@ -58,6 +58,7 @@ class Seeder:
                 "video_url": VIDEO_URL,
                 "uploaded_at": store.now(),
                 "video_seconds": "10.0",
+                "estimate": "110.0",
             }
             note = {"step": "upload", "worker": "bench@host", "note": "uploaded image 0.8 MB, video 1.1 MB in 0.5 s"}
             done = {"set": files, "unset": ["turns", "tries"], "event": note}
@@ -116,7 +117,6 @@ class Seeder:
                 "nonce": nonce,
                 "task": nonce[:32],
                 "set": {"running_since": now},
-                "purchase": {"estimate": 66},
                 "alarm_in": int(random.uniform(0, interval) * 1000),
                 "event": {"step": "submit", "worker": "bench@host", "note": f"task {nonce[:32]}"},
             }

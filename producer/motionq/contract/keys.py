@@ -85,6 +85,11 @@ class Keys:
         return self._name("spent")
 
     @property
+    def lied(self) -> str:
+        """String: when kie.ai was last found to have made a task that it had refused, in ms; lives a day."""
+        return self._name("lied")
+
+    @property
     def unclear(self) -> str:
         """Counter: createTask answers in a row that could not be trusted."""
         return self._name("unclear")
@@ -186,7 +191,7 @@ class Keys:
         """The names as the scripts use them: whole keys, and prefixes to which an ID is added."""
         whole = (
             *("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick"),
-            *("candidates", "orphans", "spent", "unclear", "beat", "durations", "reads"),
+            *("candidates", "orphans", "spent", "lied", "unclear", "beat", "durations", "reads"),
         )
         return {
             "job": self.job(""),

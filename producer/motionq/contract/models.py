@@ -93,7 +93,7 @@ class VendorModel:
     """One model of the vendor.
 
     `seconds`: orientation -> (shortest, longest) driving video. `credits_per_second`: mode -> list price, for
-    information only: prices move, settings may override them.
+    estimates only: prices move.
     """
 
     name: str
@@ -108,6 +108,11 @@ class VendorModel:
     def limits(self, kind: Kind) -> FileLimits:
         """The limits of the image or of the video."""
         return self.image if kind == "image" else self.video
+
+    def estimate(self, mode: str, orientation: str, seconds: float | None) -> float:
+        """Credits that a purchase likely costs; of a driving video of unknown length, what the longest costs."""
+        longest = self.seconds[orientation][1]
+        return round(self.credits_per_second[mode] * (seconds or longest), 2)
 
 
 # docs 2.6 and 3.0: "3-30 seconds"; docs 2.6: with orientation `image` the driving video is at most 10 s.

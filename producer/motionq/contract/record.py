@@ -53,8 +53,9 @@ class PurchaseLine:
     sent_at: int | None = None
     closed_at: int | None = None
     credits: float | None = None
-    estimate: float = 0.0  # credits that were counted when its task ID was recorded
+    estimate: float = 0.0  # credits that count against the day's budget while it may cost something
     candidate: str | None = None  # a task that somebody named for it, not verified yet
+    unchecked: bool = False  # its task was named by a person, and kie.ai was not asked
     refusal: str | None = None  # why the vendor refused it
     nameless_at: int | None = None  # when a success was first read that names no video
     suspect_at: int | None = None  # when a 524 was first read; a reading started 90 s later settles it
@@ -84,6 +85,7 @@ class Record:
     video_url: str = ""
     uploaded_at: int = 0
     video_seconds: float = 0.0
+    estimate: float = 0.0  # credits that a purchase likely costs
     nonce: str = field(default="", repr=False)
     task_id: str = ""
     armed_under: str = ""
@@ -166,6 +168,7 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         video_url=raw.get("video_url", ""),
         uploaded_at=whole("uploaded_at"),
         video_seconds=float(raw.get("video_seconds") or 0),
+        estimate=float(raw.get("estimate") or 0),
         nonce=raw.get("nonce", ""),
         task_id=raw.get("task_id", ""),
         armed_under=raw.get("armed_under", ""),

@@ -11,7 +11,7 @@ from redis.client import Pipeline
 
 from motionq.contract.job import EVENTS_KEPT, SCHEMA_VERSION
 from motionq.contract.keys import Keys
-from motionq.contract.states import FINAL, HOMES
+from motionq.contract.states import COSTS, FINAL, HOMES, RESTS
 
 NAMES = (
     "create",
@@ -52,6 +52,8 @@ class Scripts:
                 "keys": keys.for_lua(),
                 "homes": HOMES,
                 "final": FINAL,
+                "rests": RESTS,
+                "costs": dict.fromkeys(COSTS, True),
                 "ttl": int(job_ttl * 1000),
                 "ttl_open": int(max(job_ttl, OPEN_PURCHASE_TTL) * 1000),
                 "rate_window": int(rate_window * 1000),

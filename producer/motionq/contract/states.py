@@ -36,7 +36,7 @@ class Purchase(StrEnum):
     REFUSED = "refused"  # the vendor said no and made no task
     REFUNDED = "refunded"  # the generation failed, the vendor refunds it
     PAID = "paid"  # the generation succeeded
-    STRAY = "stray"  # booked as not bought, yet the vendor names a task for it
+    STRAY = "stray"  # booked as not bought (or written off), yet it has a task that nobody has followed
     WRITTEN_OFF = "written_off"  # given up by a person's consent; whether it was charged is unknown
 
 
@@ -54,6 +54,13 @@ HOMES: Mapping[State, str] = {
     S.DELIVERING: "deliver",
 }
 UNFINISHED = tuple(HOMES)
+CLOSED_UNBOUGHT = (P.NOT_SENT, P.REFUSED)
+COSTS = (P.OPEN, P.PAID, P.STRAY, P.WRITTEN_OFF)  # what counts against the day's budget
+# Where a job would rest, buy again or book a failure: beside a stray it does not, but follows that one's task.
+RESTS: Mapping[State, State] = {
+    **dict.fromkeys((S.QUEUED, S.UPLOADING, S.READY, S.DELIVERING, S.FAILED), S.RUNNING),
+    S.CANCELLED: S.CANCELLING,
+}
 
 
 class Fence(StrEnum):
@@ -71,7 +78,8 @@ class Move:
     """One allowed move.
 
     `to` maps each state it may start from to where it leads. With a purchase's fence, `books` maps the purchase's
-    status to its new one (a status not named refuses), and the job moves only if the purchase is its newest one. What
+    status to its new one (a status not named refuses), and the job moves only if the purchase is its newest one. A move
+    that `binds_task` names the purchase's task: of a closed purchase too, which then is a stray (see RESTS). What
     is known for sure of a purchase (`books_late`) is booked also where the job does not move. `other_server` replaces
     `to` when the server is not the one under which the job was armed: what the record says may then be older than what
     was done, so nothing is closed and no slot comes back.
@@ -83,6 +91,7 @@ class Move:
     books: Mapping[Purchase, Purchase] = field(default_factory=dict)
     books_late: bool = False
     other_server: Mapping[State, State] | None = None
+    binds_task: bool = False
     has_task: bool | None = None  # True: only with a task ID; False: only without
     newest: Purchase | None = None  # what the job's newest purchase must be on record, also under a claim
     frees_slot: bool = False
@@ -99,6 +108,7 @@ class Move:
             "fence": self.fence,
             "books": dict(self.books),
             "books_late": self.books_late,
+            "binds_task": self.binds_task,
             "frees_slot": self.frees_slot,
             "ends_transfer": self.ends_transfer,
             "rate_slot": self.rate_slot,
@@ -153,6 +163,16 @@ UNCONNECTED = Move(  # nothing was sent yet; once another execution has the righ
     name="unconnected",
     fence=Fence.NONCE,
     to={S.ARMED: S.READY},
+    other_server={S.ARMED: S.SUBMIT_UNKNOWN},
+    books={P.OPEN: P.NOT_SENT},
+    has_task=False,
+    frees_slot=True,
+    rate_slot="free",
+)
+UNSEEN = Move(  # the earlier task can't be read: nothing is bought before it was, and nobody else waits for that
+    name="unseen",
+    fence=Fence.NONCE,
+    to={S.ARMED: S.QUEUED},
     other_server={S.ARMED: S.SUBMIT_UNKNOWN},
     books={P.OPEN: P.NOT_SENT},
     has_task=False,
@@ -223,8 +243,9 @@ RECORD_TASK = Move(
         **dict.fromkeys((*_CLOSABLE, S.FAILED), S.RUNNING),
         **dict.fromkeys((S.CANCELLING, S.CANCELLED), S.CANCELLING),
     },
-    books={**{status: status for status in P}, P.NOT_SENT: P.STRAY, P.REFUSED: P.STRAY},
+    books={**{status: status for status in P}, **dict.fromkeys((*CLOSED_UNBOUGHT, P.WRITTEN_OFF), P.STRAY)},
     books_late=True,
+    binds_task=True,
     rate_slot="answered",
     settles_candidate=True,
     answers=True,
@@ -318,6 +339,16 @@ DROP_CANDIDATE = Move(  # the task that was named is another purchase's
     to={},
     books={status: status for status in P},
     books_late=True,
+    settles_candidate=True,
+)
+
+REVIVED = Move(  # a failure that had been booked, or a task that was given up, has made the video after all
+    name="revived",
+    fence=Fence.TASK,
+    to={},
+    books=dict.fromkeys((P.REFUNDED, P.WRITTEN_OFF), P.STRAY),
+    books_late=True,
+    has_task=True,
     settles_candidate=True,
 )
 

@@ -415,7 +415,7 @@ class JobStore:
     def resume(self) -> None:
         """Opens the gate."""
         with reachable():
-            self.redis.delete(self.keys.gate, self.keys.unclear)
+            self.redis.delete(self.keys.gate, self.keys.unclear, self.keys.lied)
 
     def paused(self) -> dict[str, str] | None:
         """Why the gate is paused: reason, since, until (ms, 0 = until resumed), message; None when it is open.

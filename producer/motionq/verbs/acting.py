@@ -13,7 +13,7 @@ from motionq.contract.states import State
 from motionq.durable import safely
 from motionq.gate import GateStatus
 from motionq.output import Code, note, say, say_json, worst
-from motionq.purchases import may_cost, told
+from motionq.purchases import open_of, told
 from motionq.tables import ended_line, gate_lines
 from motionq.verbs.shared import each, opened_queue, show
 
@@ -27,7 +27,7 @@ def cancel(*, jobs: Sequence[str], as_json: bool) -> int:
     with opened_queue() as queue:
         with safely(queue.store) as written:
             found = list(each(lambda job_id: actions.cancel(queue.store, job_id), jobs, codes, as_json))
-            written.extend(record.since for record in found if record.purchases)
+            written.extend(record.since for record in found)
         _show_all(queue, found, codes, as_json)
     return worst(codes)
 
@@ -49,7 +49,7 @@ def _consenting(queue: MotionQueue) -> Callable[[str], Record]:
 
     def act(job_id: str) -> Record:
         record = queue.store.get(job_id)
-        shown = may_cost(record)
+        shown = open_of(record)
         for purchase in shown:
             if sys.stderr.isatty():
                 note(f"{job_id}: may be paid twice: {told(purchase)}")

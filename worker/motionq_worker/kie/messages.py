@@ -133,6 +133,8 @@ class Reading:
     phase: Phase
     model: str | None = None
     prompt: str | None = None
+    mode: str | None = None
+    orientation: str | None = None
     image_urls: tuple[str, ...] = ()
     video_urls: tuple[str, ...] = ()
     callback_url: str | None = None
@@ -172,6 +174,8 @@ def parse_reading(data: Json, task_id: str, *, whole: bool = True) -> Reading | 
         phase=phase,
         model=_string(data.get("model")) or _string(param.get("model")),
         prompt=_string(asked.get("prompt")),
+        mode=_string(asked.get("mode")),
+        orientation=_string(asked.get("character_orientation")),
         image_urls=_strings(asked.get("input_urls")),
         video_urls=_strings(asked.get("video_urls")),
         callback_url=_string(param.get("callBackUrl")),

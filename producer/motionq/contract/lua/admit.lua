@@ -6,14 +6,15 @@
 --          whose pause is over lets one job through, and opens when the vendor answers it.
 -- Returns  {how many were armed, why not more: 'open' | 'full' | 'busy' | 'idle' | 'memory' | a pause's reason}
 local a = cjson.decode(ARGV[2])
+local today = math.floor(NOW / 86400000)
+local function budget_is_spent()
+  return a.budget and (tonumber(redis.call('HGET', K.spent, today)) or 0) >= a.budget
+end
+
 local paused, ends, probe_ends = unpack(redis.call('HMGET', K.gate, 'reason', 'until', 'probe_until'))
 if paused and (tonumber(ends) == 0 or tonumber(ends) > NOW) then return {0, paused} end
 if paused and tonumber(probe_ends or 0) > NOW then return {0, paused} end  -- half-open: one probe at a time
-if a.budget then
-  local spent = tonumber(redis.call('HGET', K.spent, math.floor(NOW / 86400000)) or 0)
-  if spent >= a.budget then return {0, 'budget'} end
-end
-
+if budget_is_spent() then return {0, 'budget'} end
 if memory_above(a.memory) then return {0, 'memory'} end
 
 -- Armed is only who can send as soon as its arming is durable: who still waits when the server restarts counts as sent.
@@ -35,7 +36,9 @@ local function arm(job)
   local nonce = redis.sha1hex(a.salt .. ':' .. job.id .. ':' .. n)
   if purchase(job, nonce) then return end
   identity = identity or server_identity()
-  job.book[#job.book + 1] = {nonce = nonce, status = 'open', armed_at = NOW}
+  local p = {nonce = nonce, armed_at = NOW, estimate = tonumber(job.estimate)}
+  book(p, 'open')
+  job.book[#job.book + 1] = p
   set(job, 'n_purchases', n)
   set(job, 'nonce', nonce)
   set(job, 'armed_under', identity)
@@ -67,6 +70,7 @@ local looked = 0
 while armed < math.min(free, room) and looked < 200 do
   local tenant = redis.call('ZRANGE', K.tenants, 0, 0)[1]
   if not tenant then return {armed, 'idle'} end
+  if armed > 0 and budget_is_spent() then return {armed, 'budget'} end
   looked = looked + 1
   redis.call('ZADD', K.tenants, redis.call('INCR', K.turn), tenant)
   local id = redis.call('ZRANGE', K.line .. tenant, 0, 0)[1]

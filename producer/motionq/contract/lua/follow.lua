@@ -11,9 +11,8 @@ local armed = job.state == 'armed' and job.nonce == a.nonce and new and new.stat
 if not armed or not old or old.status ~= 'refunded' or job.armed_under ~= server_identity() then
   return {'fenced', job.state}
 end
-new.status, new.closed_at = 'not_sent', NOW
-old.status, old.closed_at = 'open', nil
-if old.estimate then redis.call('HINCRBYFLOAT', K.spent, math.floor(NOW / 86400000), old.estimate) end
+book(new, 'not_sent')
+book(old, 'open')
 redis.call('ZREM', K.slots, a.id .. ':' .. a.nonce)
 redis.call('ZREM', K.rate, a.id .. ':' .. a.nonce)
 set(job, 'nonce', a.old)

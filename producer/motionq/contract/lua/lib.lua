@@ -1,7 +1,8 @@
 -- Shared by every script: the record of a job, its set, its purchases, its events.
--- ARGV[1]  JSON: {schema, keys, homes, ttl, ttl_open, rate_window, events}  (contract/keys.py, contract/states.py, settings)
+-- ARGV[1]  JSON: {schema, keys, homes, final, rests, costs, ttl, ttl_open, rate_window, events}  (contract/keys.py,
+--          contract/states.py, settings)
 -- Times are milliseconds of the server's clock. The scripts own job:*, due:*, line:*, state:*, tenants,
--- turn, slots, rate, ended, task:*; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
+-- turn, slots, rate, ended, task:*, spent, lied; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
 local C = cjson.decode(ARGV[1])
 local K = C.keys
 
@@ -73,9 +74,29 @@ end
 
 local function unsettled(job)
   for _, p in ipairs(job.book) do
-    if p.status == 'open' or p.status == 'written_off' then return true end
+    if p.status == 'open' or p.status == 'stray' or p.status == 'written_off' then return true end
   end
   return false
+end
+
+-- The one place where a purchase's status changes: what it is estimated to cost counts today, or no more.
+local function book(p, status)
+  local before, after = p.status and C.costs[p.status], C.costs[status]
+  if p.estimate and before ~= after then
+    redis.call('HINCRBYFLOAT', K.spent, math.floor(NOW / 86400000), after and p.estimate or -p.estimate)
+  end
+  if p.status and p.status ~= status then p.closed_at = status ~= 'open' and NOW or nil end
+  p.status = status
+end
+
+-- The task of a purchase that was closed before it was named; none while another purchase is open, or has made the video.
+local function stray(job)
+  local found
+  for _, p in ipairs(job.book) do
+    if p.status == 'open' or p.status == 'paid' then return nil end
+    if p.status == 'stray' then found = p end
+  end
+  return found
 end
 
 -- Purchases that were never sent say nothing about money, refused ones little: only the last ones stay, so that a vendor
@@ -155,10 +176,27 @@ end
 -- What only matters while a purchase is armed or sent: it would make up a tenth of a waiting job's memory.
 local BRIEF = {armed_under = 'armed', durable_at = 'armed', sender = 'submitting', sent_until = 'submitting'}
 
+-- A stray becomes the job's purchase again: it has no slot, and whoever is at work for the job has lost it.
+local function follow_stray(job, p)
+  book(p, 'open')
+  set(job, 'nonce', p.nonce)
+  set(job, 'task_id', p.task_id)
+  set(job, 'running_since', NOW)
+  for _, field in ipairs({'failure', 'verdict', 'result'}) do unset(job, field) end
+  redis.call('ZREM', K.transfers, job.id)
+  if job.state == 'uploading' or job.state == 'delivering' then unset(job, 'claim') end
+end
+
 -- Moves the job to `state` (which may be the one it is in), with its alarm, and saves it.
 local function move(job, state, alarm, event)
-  local from = job.state
+  local from, p = job.state, C.rests[state] and stray(job)
   leave(job)
+  if p then
+    if event then record_event(job, state, event) end
+    follow_stray(job, p)
+    state, alarm = C.rests[state], NOW
+    event = {step = 'check', note = 'task ' .. p.task_id .. ' was made after all: it is followed'}
+  end
   if from ~= state then set(job, 'since', NOW) end
   set(job, 'state', state)
   for field, during in pairs(BRIEF) do

@@ -1,8 +1,8 @@
 -- Moves a job as one Move of contract/states.py says: validates first, writes once, and a repeated call is success.
 -- ARGV[2]  JSON: {id, call, move, claim?, nonce?, task?, set?, add?, unset?, purchase?, alarm_at? | alarm_in?, event?}
 --          call = random token of this call; set/add/unset = fields of the record; purchase = fields of the purchase;
---          task with the move `record_task`: the vendor's task ID to bind; spent = credits this move costs (or, below 0,
---          gives back)
+--          task with a move that binds one: the vendor's task ID; spent = what the vendor's price differs from the
+--          estimate, in credits
 -- Returns  {'ok' | 'booked' | 'fenced' | 'missing' | 'bound', the job's state now}
 --          booked: the purchase was booked, the job did not move; bound: another purchase owns this task ID
 local a = cjson.decode(ARGV[2])
@@ -24,8 +24,8 @@ if m.fence == 'nonce' or m.fence == 'task' then
   if not status then return {'fenced', job.state} end
   if m.has_task ~= nil and m.has_task ~= (p.task_id ~= nil) then return {'fenced', job.state} end
   if m.fence == 'task' and p.task_id ~= a.task then return {'fenced', job.state} end
-  if m.name == 'record_task' and p.task_id and p.task_id ~= a.task then return {'fenced', job.state} end
-  if job.nonce ~= a.nonce or (m.name == 'record_task' and p.status ~= 'open') then target = nil end
+  if m.binds_task and p.task_id and p.task_id ~= a.task and not p.unchecked then return {'fenced', job.state} end
+  if job.nonce ~= a.nonce or (m.binds_task and p.status ~= 'open') then target = nil end
 end
 local elsewhere = target and m.other_server and m.other_server[job.state] and job.armed_under ~= server_identity()
 if elsewhere then  -- possibly sent: nothing is closed and no slot comes back
@@ -34,7 +34,7 @@ if elsewhere then  -- possibly sent: nothing is closed and no slot comes back
 end
 if not target and not m.books_late then return {'fenced', job.state} end
 
-if m.name == 'record_task' then
+if m.binds_task then
   for _, other in ipairs(job.book) do
     if other ~= p and other.task_id == a.task then return {'bound', job.state} end
   end
@@ -42,13 +42,17 @@ if m.name == 'record_task' then
     return {'bound', job.state}
   end
   if p.task_id == a.task and not target then return {'ok', job.state} end
+  if p.unchecked and p.task_id ~= a.task then  -- a person was wrong: this one is the purchase's own
+    redis.call('DEL', K.task .. p.task_id)
+    p.unchecked = nil
+  end
+  if p.status == 'refused' then redis.call('SET', K.lied, text(NOW), 'PX', 86400000) end
   p.task_id = a.task
   if job.nonce == a.nonce then set(job, 'task_id', a.task) end
 end
 if p then
-  if status ~= p.status then p.closed_at = NOW end
-  p.status = status
   for field, value in pairs(a.purchase or {}) do p[field] = value end
+  book(p, status)
   local member = a.id .. ':' .. a.nonce
   if m.frees_slot and not elsewhere then redis.call('ZREM', K.slots, member) end
   if m.rate_slot == 'free' and not elsewhere then redis.call('ZREM', K.rate, member) end
@@ -68,6 +72,10 @@ if m.ends_transfer then redis.call('ZREM', K.transfers, a.id)
 elseif claimed then redis.call('ZADD', K.transfers, 'XX', alarm, a.id) end
 set(job, 'last_call', a.call)
 if not target then
+  if C.rests[job.state] and stray(job) then
+    move(job, job.state, nil, a.event)
+    return {'booked', job.state}
+  end
   keep_book(job)
   save(job)
   if not C.homes[job.state] then expire(job) end  -- a task ID bound just now ends with its record
@@ -77,4 +85,4 @@ for field, value in pairs(a.set or {}) do set(job, field, value) end
 for field, value in pairs(a.add or {}) do set(job, field, (tonumber(job[field]) or 0) + value) end
 for _, field in ipairs(a.unset or {}) do unset(job, field) end
 move(job, target, alarm, a.event)
-return {'ok', target}
+return {'ok', job.state}

@@ -1,5 +1,5 @@
 -- A person wants a finished job to be taken up again. Looks at its purchases, never at why it ended.
--- ARGV[2]  JSON: {id, call, consent?, event}   consent = the nonces, open or stray, that the person was shown and may pay twice for
+-- ARGV[2]  JSON: {id, call, consent?, event}   consent = the open nonces that the person was shown and may pay twice for
 -- Returns  {'ok', state} | {'open', nonces…} consent is missing | {'refused', state} not failed or cancelled | {'missing'}
 local a = cjson.decode(ARGV[2])
 redis.call('ZREM', K.ended, '')
@@ -8,11 +8,10 @@ if not job then return {'missing'} end
 if job.last_call == a.call then return {'ok', job.state} end
 if job.state ~= 'failed' and job.state ~= 'cancelled' then return {'refused', job.state} end
 
-local open, strays, paid, shown = {}, {}, nil, {}
+local open, paid, shown = {}, nil, {}
 for _, nonce in ipairs(a.consent or {}) do shown[nonce] = true end
 for _, p in ipairs(job.book) do
   if p.status == 'open' then open[#open + 1] = p end
-  if p.status == 'stray' then strays[#strays + 1] = p end
   if p.status == 'paid' then paid = p end
 end
 
@@ -21,7 +20,7 @@ local function go_on(state)
   unset(job, 'failure')
   for _, field in ipairs({'tries', 'turns', 'generations'}) do set(job, field, 0) end
   move(job, state, NOW, a.event)
-  return {'ok', state}
+  return {'ok', job.state}
 end
 
 if paid then
@@ -36,22 +35,13 @@ if #open > 0 and not a.consent then
     return go_on('running')
   end
 end
-if #open == 0 and #strays > 0 and not a.consent then  -- a task that the vendor had denied, and named later
-  local last = strays[#strays]
-  last.status, last.closed_at = 'open', nil
-  set(job, 'nonce', last.nonce)
-  set(job, 'task_id', last.task_id)
-  set(job, 'running_since', NOW)
-  return go_on('running')
-end
-for _, p in ipairs(strays) do open[#open + 1] = p end
 local unseen = {}
 for _, p in ipairs(open) do
   if not shown[p.nonce] then unseen[#unseen + 1] = p.nonce end
 end
 if #unseen > 0 then return {'open', unpack(unseen)} end
 for _, p in ipairs(open) do
-  p.status, p.closed_at = 'written_off', NOW
+  book(p, 'written_off')
   redis.call('ZREM', K.slots, a.id .. ':' .. p.nonce)
 end
 unset(job, 'deadline')  -- asking again is asking in spite of it
