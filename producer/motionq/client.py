@@ -106,7 +106,8 @@ class MotionQueue:
         The same idempotency key with the same request gives the same job.
 
         Raises InvalidJob and IdempotencyConflict (nothing is enqueued), InvalidSettings (the staging storage can't be
-        used, nothing is enqueued), QueueUnavailable (call again with the same key).
+        used, nothing is enqueued), QueueUnavailable (call again with the same key; without one `job_ids` names the jobs
+        that may have been enqueued).
         """
         request = Request(
             image=image,

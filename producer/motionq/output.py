@@ -106,6 +106,8 @@ def error_object(error: BaseException) -> dict[str, object]:
         field, value = "job", error.job_id
     elif isinstance(error, IdempotencyConflict):
         field, value = "idempotency_key", error.job_id
+    elif isinstance(error, QueueUnavailable) and error.job_ids:
+        field, value = "job", " ".join(error.job_ids)
     elif _is_usage(error):
         field = _option_of(error)
     kind = "usage" if _is_usage(error) else getattr(error, "kind", _foreign_kind(error))

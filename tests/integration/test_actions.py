@@ -185,7 +185,7 @@ def test_attach_names_the_task(lived: Life, situation: str) -> None:
     if possible:
         (purchase,) = lived.store.get("j").purchases
         assert (purchase.candidate, purchase.task_id) == ("T-lost", None)
-        assert lived.store.due_candidates(room=10, lease=1) == ["j"]
+        assert lived.named(room=10, lease=1) == ["j"]
 
 
 @each_situation
@@ -218,7 +218,7 @@ def test_waiting_for_a_worker_ends(lived: Life) -> None:
     assert nonce
     with pytest.raises(ActionRefused, match=r"no worker has found task T-lost at kie\.ai within 0\.01 s"):
         actions.await_attached(lived.store, "j", nonce, "T-lost", 0.01)
-    assert lived.store.due_candidates(room=10, lease=1) == ["j"]
+    assert lived.named(room=10, lease=1) == ["j"]
 
 
 # -- all of them ------------------------------------------------------------------------------------------------------

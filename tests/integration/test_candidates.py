@@ -83,7 +83,7 @@ def test_a_running_jobs_own_task_is_looked_at(lived: Life) -> None:
     job = lived.reach("running", "j1")
 
     assert lived.store.name_task("j1", job.nonce, job.task_id) == "stored"
-    assert lived.store.due_candidates(room=9, lease=15) == ["j1"]
+    assert lived.named(room=9, lease=15) == ["j1"]
 
 
 def test_a_call_for_nobody_is_an_orphan(lived: Life) -> None:
@@ -124,15 +124,15 @@ def test_a_named_task_comes_again_until_it_is_settled(lived: Life) -> None:
         job = lived.reach("submit_unknown", job_id)
         assert lived.store.name_task(job_id, job.nonce, "T") == "stored"
 
-    first = lived.store.due_candidates(room=1, lease=15)
-    assert {*first, *lived.store.due_candidates(room=9, lease=15)} == {"j1", "a:b"}
+    first = lived.named(room=1, lease=15)
+    assert {*first, *lived.named(room=9, lease=15)} == {"j1", "a:b"}
     assert len(first) == 1
-    assert lived.store.due_candidates(room=9, lease=15) == []
+    assert lived.named(room=9, lease=15) == []
     left = [s - lived.store.now() for _, s in lived.redis.zrange(lived.keys.candidates, 0, -1, withscores=True)]
     assert all(10_000 < ms <= 15_000 for ms in left)
 
     lived.redis.zadd(lived.keys.candidates, dict.fromkeys(_candidates(lived), 0))
-    assert sorted(lived.store.due_candidates(room=9, lease=15)) == ["a:b", "j1"]
+    assert sorted(lived.named(room=9, lease=15)) == ["a:b", "j1"]
 
 
 def test_a_named_task_without_a_record_is_dropped(lived: Life) -> None:
@@ -141,7 +141,7 @@ def test_a_named_task_without_a_record_is_dropped(lived: Life) -> None:
     assert lived.store.name_task("j1", job.nonce, "T") == "stored"
     lived.redis.delete(lived.keys.job("j1"))
 
-    assert lived.store.due_candidates(room=9, lease=15) == []
+    assert lived.named(room=9, lease=15) == []
     assert _candidates(lived) == []
 
 
@@ -226,7 +226,7 @@ def test_what_was_named_in_the_meantime_is_looked_at_too(lived: Life, name: str)
     assert lived.move(name, "j1", task="FIRST").outcome in ("ok", "booked")
 
     assert lived.store.get("j1").purchases[0].candidate == "SECOND"
-    assert lived.store.due_candidates(room=9, lease=15) == ["j1"]
+    assert lived.named(room=9, lease=15) == ["j1"]
     assert lived.move("drop_candidate", "j1", task="SECOND").outcome == "booked"
     assert _candidates(lived) == []
 

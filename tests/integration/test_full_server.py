@@ -8,10 +8,11 @@ from pathlib import Path
 import pytest
 
 from motionq.contract.errors import QueueUnavailable
-from motionq.contract.states import RECORD_TASK
+from motionq.contract.states import RECORD_TASK, State
 from motionq.contract.store import Created
 from motionq_ops.redis_server import RedisServer
 from support.life import FAILURE, Life, life
+from support.lines import new
 from support.own_server import own_server
 
 FULL = r"is full \(maxmemory reached\) and takes no new jobs$"
@@ -47,6 +48,22 @@ def test_new_jobs_are_refused_before_the_server_is_full(own: Life) -> None:
     assert own.create("j2", idempotency_key="k") == Created("created", "j2")
 
 
+def test_a_batch_is_taken_whole_or_not_at_all(own: Life) -> None:
+    """A thousand jobs with which the server passes 90 %: whether there is room is asked once, before the first."""
+    own.create("j1")
+    own.redis.setrange("ballast", 30_000_000, "x")  # so that a tenth is room for them
+    jobs = [new(f"b{n}", idempotency_key=f"k{n}") for n in range(1000)]
+    used = int(own.redis.info("memory")["used_memory"])
+    own.redis.config_set("maxmemory", int((used + 400_000) / 0.9))
+
+    assert {made.outcome for made in own.store.create(jobs)} == {"created"}
+    assert int(own.redis.info("memory")["used_memory"]) > 0.9 * int(own.redis.config_get("maxmemory")["maxmemory"])
+    with pytest.raises(QueueUnavailable, match=FULL) as refused:
+        own.store.create([new(f"c{n}") for n in range(1000)])
+    assert refused.value.job_ids == ()
+    assert own.store.counts()[State.QUEUED] == 1001
+
+
 def test_a_full_server_takes_no_jobs_but_every_task_id(own: Life) -> None:
     """At maxmemory half a job is never made, and a sent one goes on from its task ID to its end, and is forgotten."""
     own.reach("submitting", "j1")
@@ -57,7 +74,7 @@ def test_a_full_server_takes_no_jobs_but_every_task_id(own: Life) -> None:
         own.create("j2", idempotency_key="k")
     assert own.everything() == before
 
-    assert own.move("record_task", "j1", task="T1", event={"step": "submit"}, spent=66.0).ok
+    assert own.move("record_task", "j1", task="T1", event={"step": "submit"}).ok
     assert own.store.by_task("T1") == "j1"
     assert own.store.claim("check", room=9, lease=15)[0].job_id == "j1"
     assert own.move("paid", "j1", set={"verdict": FAILURE}, spent=-1.5).ok
@@ -86,7 +103,7 @@ def test_the_clock_the_gate_and_people_go_on_when_the_server_is_full(own: Life) 
     assert (own.store.paused() or {})["reason"] == "operator"
     own.store.resume()
     assert own.store.name_task("asked", own.store.get("asked").nonce, "T") == "stored"
-    assert own.store.due_candidates(room=9, lease=15) == ["asked"]
+    assert own.named(room=9, lease=15) == ["asked"]
     assert own.store.follow("alive", nonce=own.store.get("alive").nonce, old=old, event={}) == ("ok", "running")
     assert own.move("cancel_unbought", "unwanted").state == "cancelled"
     assert own.store.replay("again", call="c") == ["ok", "queued"]

@@ -101,6 +101,10 @@ class Life:
         claims = self.store.claim(step, room=1000, lease=20, transfers=1000)
         return next(f"{c.step}.{c.n}" for c in claims if c.job_id == job_id)
 
+    def named(self, *, room: int, lease: float) -> list[str]:
+        """The jobs with a named task that are to be looked at now."""
+        return self.store.due_candidates(room=room, lease=lease, rate=(1000, 1.0))
+
     def arm(self) -> int:
         """Lets the gate admit, and makes what it armed durable at once."""
         armed = self.gate.admit("worker")

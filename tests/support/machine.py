@@ -199,7 +199,7 @@ class QueueMachine(RuleBasedStateMachine):
 
     @rule(room=st.integers(1, 3), lease=st.sampled_from([0, 15]), genuine=st.booleans())
     def look_at_named_tasks(self, room: int, lease: float, genuine: bool) -> None:
-        for job in self.life.store.due_candidates(room=room, lease=lease):
+        for job in self.life.named(room=room, lease=lease):
             for p in self.life.store.get(job).purchases:
                 if p.candidate:
                     self._call("record_task" if genuine else "drop_candidate", job, nonce=p.nonce, task=p.candidate)

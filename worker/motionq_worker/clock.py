@@ -169,9 +169,9 @@ class Clock:
     def _publish_checks(self, workers: int) -> None:
         """Looks that are due, as many as may be read now; first those for which somebody has named a task."""
         lease, rate = self._settings.check_lease, self._settings.read_rate
-        named = self._services.store.due_candidates(room=CHECKS_PER_MESSAGE, lease=lease)
+        named = self._services.store.due_candidates(room=CHECKS_PER_MESSAGE, lease=lease, rate=rate)
         room = max(0, self._room("check", workers)) * CHECKS_PER_MESSAGE
-        due = self._services.store.claim_checks(room=room, lease=lease, rate=rate, named=len(named))
+        due = self._services.store.claim_checks(room=room, lease=lease, rate=rate)
         self._publisher.checks(_chunks([*named, *due.job_ids]))
         self._busy = self._busy or due.left > 0 or len(due.job_ids) >= MANY
 

@@ -111,6 +111,20 @@ class WaitTimeout(MotionQueueError, TimeoutError):
 
 
 class QueueUnavailable(MotionQueueError, ConnectionError):
-    """The queue's server can't be reached or does not accept writes."""
+    """The queue's server can't be reached or does not accept writes.
+
+    `job_ids`: jobs that may have been enqueued all the same, since the answer was lost.
+    """
 
     kind = "queue_unavailable"
+
+    def __init__(self, message: str, *, job_ids: Sequence[str] = ()) -> None:
+        super().__init__(message)
+        self.job_ids = tuple(job_ids)
+
+    def about(self, job_ids: Sequence[str]) -> QueueUnavailable:
+        """The same, of a request that may have been taken in."""
+        one, many = "it may have been enqueued all the same", f"some of the {len(job_ids)} jobs may have been enqueued"
+        look = f"`motionq status {job_ids[0]}` tells" if len(job_ids) == 1 else "`motionq list --since 10m` shows them"
+        doubt = f"{many if len(job_ids) > 1 else one}: {look}, and what is submitted again may be bought again"
+        return QueueUnavailable(f"{self}; {doubt}", job_ids=job_ids)

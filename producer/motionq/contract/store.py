@@ -139,9 +139,6 @@ class DueChecks:
     left: int
 
 
-# What a server answers while its disk fails (MISCONF), too few replicas follow it, or a script keeps it busy.
-
-
 class JobStore:
     """The records, their sets and their moves on one server, under one namespace."""
 
@@ -240,31 +237,45 @@ class JobStore:
 
     # -- writing ------------------------------------------------------------------------------------------------
     def create(self, jobs: Sequence[NewJob]) -> list[Created]:
-        """Puts jobs on record in one round trip, each if absent; a repeated call changes nothing.
+        """Puts jobs on record, each if absent; a repeated call changes nothing.
 
-        Raises QueueUnavailable; then every job may be created again with the same ID.
+        Whether the server has room for them is asked once, for all. Raises QueueUnavailable, which names the jobs if
+        some of them may be on record; each may be created again with the same ID.
         """
+        made: list[Created] = []
+        try:
+            made += self._create(jobs[:_PER_CALL], go_on=None)
+            if any(one.outcome == "full" for one in made):
+                raise QueueUnavailable(FULL)
+            made += self._create(jobs[_PER_CALL:], go_on=True)
+        except QueueUnavailable as error:
+            none = str(error) == FULL and all(one.outcome == "full" for one in made)
+            raise error if none else error.about([job.id for job in jobs]) from None
+        return made
+
+    def _create(self, jobs: Sequence[NewJob], go_on: bool | None) -> list[Created]:
         pipe = self.redis.pipeline(transaction=False)
         for at in range(0, len(jobs), _PER_CALL):
             some = [self._new(job) for job in jobs[at : at + _PER_CALL]]
-            self.scripts.run("create", {"jobs": some, "pace": PACE, "event": SUBMITTED}, pipe)
+            self.scripts.run("create", {"jobs": some, "pace": PACE, "event": SUBMITTED, "go_on": go_on}, pipe)
         with reachable():
-            answers = [json.loads(answer) for answer in pipe.execute()]
-        made = [Created(outcome, i, int(answer["at"])) for answer in answers for outcome, i in answer["made"]]
-        if any(one.outcome == "full" for one in made):
-            raise QueueUnavailable(FULL)
-        return made
+            answers = [json.loads(answer) for answer in pipe.execute()] if jobs else []
+        return [Created(outcome, i, int(answer["at"])) for answer in answers for outcome, i in answer["made"]]
 
     def owners(self, jobs: Sequence[NewJob]) -> list[Created]:
-        """What `create` would say of each job's idempotency key; writes nothing."""
-        if all(job.idempotency_key is None for job in jobs):
-            return [Created("created", job.id) for job in jobs]
+        """What `create` would say of each job's idempotency key; writes nothing.
+
+        Raises QueueUnavailable: a server that can't be reached is noticed before anything is sent to it.
+        """
+        keyed = [job for job in jobs if job.idempotency_key is not None]
         pipe = self.redis.pipeline(transaction=False)
-        for job in jobs:
+        pipe.ping()
+        for job in keyed:
             pipe.get(self.keys.idempotency(job.tenant, job.idempotency_key or ""))
         with reachable():
-            answers = pipe.execute()
-        return [_owner(job, str(answer or "")) for job, answer in zip(jobs, answers, strict=True)]
+            _, *answers = pipe.execute()
+        known = dict(zip((job.id for job in keyed), answers, strict=True))
+        return [_owner(job, str(known.get(job.id) or "")) for job in jobs]
 
     def _new(self, job: NewJob) -> dict[str, Any]:
         fields = {
@@ -320,20 +331,13 @@ class JobStore:
             self._told.add(job_id)
 
     # -- many looks at once ---------------------------------------------------------------------------------------
-    def claim_checks(self, *, room: int, lease: float, rate: tuple[int, float], named: int = 0) -> DueChecks:
+    def claim_checks(self, *, room: int, lease: float, rate: tuple[int, float]) -> DueChecks:
         """Claims up to `room` due looks for `lease` seconds, never more than `rate` (reads, seconds) allows.
 
-        `named`: reads that the caller makes besides. See contract/lua/checks.lua.
+        See contract/lua/checks.lua.
         """
-        argument = {
-            "room": room,
-            "lease": int(lease * 1000),
-            "reads": rate[0],
-            "window": int(rate[1] * 1000),
-            "named": named,
-        }
         with reachable():
-            answer = json.loads(self.scripts.run("checks", argument))
+            answer = json.loads(self.scripts.run("checks", _looks(room, lease, rate)))
         self._leave_alone(answer["newer"])
         return DueChecks(tuple(answer["ids"]), int(answer["due"]))  # an empty list arrives as {}
 
@@ -379,10 +383,10 @@ class JobStore:
             outcome, state = self.scripts.run("follow", {"id": job_id, "nonce": nonce, "old": old, "event": event})
         return str(outcome), str(state)
 
-    def due_candidates(self, *, room: int, lease: float) -> list[str]:
-        """Jobs with a named task to be looked at; see contract/lua/candidates.lua."""
+    def due_candidates(self, *, room: int, lease: float, rate: tuple[int, float]) -> list[str]:
+        """Jobs with a named task to be looked at, under the same rate; see contract/lua/candidates.lua."""
         with reachable():
-            found = self.scripts.run("candidates", {"room": room, "lease": int(lease * 1000)})
+            found = self.scripts.run("candidates", _looks(room, lease, rate))
         return [str(job_id) for job_id in found]
 
     # -- the pauses of the gate -----------------------------------------------------------------------------------
@@ -431,6 +435,10 @@ class JobStore:
         with reachable():
             whole, micro = self.redis.time()
         return int(whole) * 1000 + int(micro) // 1000
+
+
+def _looks(room: int, lease: float, rate: tuple[int, float]) -> dict[str, int]:
+    return {"room": room, "lease": int(lease * 1000), "reads": rate[0], "window": int(rate[1] * 1000)}
 
 
 def _readable(job_id: str, raw: dict[str, str]) -> Record | None:

@@ -1,16 +1,12 @@
 -- Claims due looks: each alarm is moved to the end of its lease, and no more are claimed than may be read now.
--- ARGV[2]  JSON: {room, lease, reads, window, named}   reads = reads that any `window` ms may hold, for the whole account;
---          named = reads that the caller makes besides: they are counted, whatever is left
+-- ARGV[2]  JSON: {room, lease, reads, window}   reads = reads that any `window` ms may hold, for the whole account
 -- Returns  JSON {ids, due, newer}: the claimed jobs, how many more are due, and records of a newer schema, which are not
 --          claimed but wait a lease: job ID -> its version
 local a = cjson.decode(ARGV[2])
 local due = K.due.check
-redis.call('ZREMRANGEBYSCORE', K.reads, '-inf', NOW - a.window)
-local left = a.reads
-for _, member in ipairs(redis.call('ZRANGE', K.reads, 0, -1)) do left = left - tonumber(member:match('^%d+')) end
-
+local left = reads_left(a.reads, a.window)
 local ids, alone = {}, {}
-local room = math.min(a.room, left - a.named)
+local room = math.min(a.room, left)
 if room > 0 then
   for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, room)) do
     local state, version = unpack(redis.call('HMGET', K.job .. id, 'state', 'schema_version'))
@@ -22,6 +18,5 @@ if room > 0 then
     end
   end
 end
-local taken = #ids + a.named
-if taken > 0 then redis.call('ZADD', K.reads, NOW, string.format('%d at %.0f %d', taken, NOW, left)) end
+count_reads(#ids, left)
 return cjson.encode({ids = ids, due = redis.call('ZCOUNT', due, '-inf', NOW), newer = alone})

@@ -1,9 +1,11 @@
 -- Makes jobs, each if absent: the caller's IDs make a repeated call harmless, idempotency keys a repeated request.
--- ARGV[2]  JSON: {jobs, pace, event}   jobs = list of {id, fields, idempotency?, digest?}; idempotency = the key's whole
---          name; pace = ms between two jobs of one tenant
+-- ARGV[2]  JSON: {jobs, pace, event, go_on?}   jobs = list of {id, fields, idempotency?, digest?}; idempotency = the key's
+--          whole name; pace = ms between two jobs of one tenant; go_on = others of the same request were made already
 -- Returns  JSON {at, made}: the moment in ms, and for each job {'created' | 'exists' | 'conflict' | 'full', job ID}
 local a = cjson.decode(ARGV[2])
-local full = memory_above(0.9)  -- the last tenth is kept for jobs under way
+local full = not a.go_on and memory_above(0.9)  -- the last tenth is kept for jobs under way
+-- No job of a tenant comes due later than all that wait could have come due one after another.
+local longest = NOW + redis.call('ZCARD', K.due.upload) * a.pace
 
 local function owner(job)
   local id, digest = (redis.call('GET', job.idempotency) or ''):match('^(.+):(%x+)$')
@@ -20,7 +22,8 @@ local function write(new)
   redis.call('HSET', K.job .. new.id, 'events', event_line('queued', a.event), unpack(flat))
   -- One tenant's backlog must not hold up another's uploads: a tenant's jobs come due one after another.
   local pace = K.pace .. job.tenant
-  local due = math.max(NOW, tonumber(redis.call('GET', pace) or 0))
+  local due = math.max(NOW, math.min(longest, tonumber(redis.call('GET', pace) or 0)))
+  longest = longest + a.pace
   redis.call('SET', pace, text(due + a.pace), 'PXAT', text(due + 60000))
   enter(job, 'queued', due - math.max(0, lift(new.fields.priority)))  -- high overtakes; low waits in its line, not idly
 end

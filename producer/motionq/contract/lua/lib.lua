@@ -29,6 +29,17 @@ local function memory_above(share)
   return limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > share * limit
 end
 
+-- How many statuses may be read now: of `most` in any `window` ms, for the whole account.
+local function reads_left(most, window)
+  redis.call('ZREMRANGEBYSCORE', K.reads, '-inf', NOW - window)
+  for _, member in ipairs(redis.call('ZRANGE', K.reads, 0, -1)) do most = most - tonumber(member:match('^%d+')) end
+  return math.max(0, most)
+end
+
+local function count_reads(n, left)
+  if n > 0 then redis.call('ZADD', K.reads, NOW, string.format('%d at %.0f %d', n, NOW, left)) end
+end
+
 -- A record of a newer schema is left alone: what this release would write into it may be wrong.
 local function newer(version)
   return (tonumber(version or 0) or 0) > C.schema
