@@ -13,6 +13,7 @@ from motionq.contract.job import Failure
 from motionq.contract.record import Record
 from motionq.contract.states import Move, State
 from motionq.contract.store import JobStore
+from motionq_worker.sweeper import LOOPBACK
 
 _GONE = Failure(reason="vendor_silent", message="the sandbox was restarted and has forgotten this task", charged="no")
 _LOST: dict[State, Move] = {
@@ -23,18 +24,18 @@ _LOST: dict[State, Move] = {
 
 
 def mark(store: JobStore) -> None:
-    """Marks the records as made for the sandbox; raises InvalidSettings where there are others.
+    """Marks the records as made for the sandbox on this machine; raises InvalidSettings where there are others.
 
     A stand-in must never answer for jobs that somebody wants to be bought.
     """
-    key, redis = store.keys.sandbox, store.redis
+    key, redis = store.keys.vendor, store.redis
     with reachable():
-        if not redis.get(key) and any(store.counts().values()):
+        if redis.get(key) != LOOPBACK and any(store.counts().values()):
             raise InvalidSettings(
                 "REDIS_URL names a server with jobs that were not made for the sandbox: unset REDIS_URL, or set "
                 "another MOTIONQ_NAMESPACE"
             )
-        redis.set(key, "1")
+        redis.set(key, LOOPBACK)
 
 
 def forget(store: JobStore) -> int:

@@ -82,7 +82,7 @@ def answered_meanwhile(story: Outage) -> End:
     story.submit()
     story.reaches("submitting")
     story.server.kill()
-    eventually(lambda: list((story.folder / "journal").glob("*.json")))
+    eventually(lambda: list((story.folder / "journal").glob("*/*.json")))
     story.lose_power(since=b"sent_until")
     return story.end()
 

@@ -100,7 +100,7 @@ def test_the_namespace_is_the_users_own(guarded: Guarded, store: JobStore) -> No
 def test_a_worker_has_nothing_to_complain_about(store: JobStore, caplog: pytest.LogCaptureFixture) -> None:
     """At its start a worker finds all that it asks for: no warning."""
     with caplog.at_level(logging.WARNING):
-        look_at_the_server(store)
+        look_at_the_server(store, "api.kie.ai")
 
     assert caplog.messages == []
 
@@ -112,7 +112,7 @@ def test_a_server_that_keeps_its_settings_secret_is_used_all_the_same(
     guarded.admin.execute_command("ACL", "SETUSER", "motionq", "-config")
     try:
         with caplog.at_level(logging.INFO, "motionq_worker"):
-            look_at_the_server(store)
+            look_at_the_server(store, "api.kie.ai")
         assert settles_after(store.redis) == EVERYSEC
     finally:
         guarded.admin.execute_command("ACL", "SETUSER", "motionq", "+config|get")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 import threading
@@ -97,23 +98,24 @@ def test_a_misconfigured_server_is_seen_by_the_doctor_and_by_a_worker(
         jobs.redis.acl_setuser("hosted", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-config"])
         with Redis.from_url(own.url, username="hosted", password="p", decode_responses=True) as hosted:
             assert _bad(judge_server(look_at_server(hosted))) == [("persistence", "warning")]
-            assert look_at_the_server(JobStore(hosted, jobs.keys))
+            assert look_at_the_server(JobStore(hosted, jobs.keys), "api.kie.ai")
             assert caplog.messages == []
 
         jobs.redis.acl_setuser(
             "blind", enabled=True, passwords=["+p"], keys=["*"], commands=["+@all", "-config", "-info"]
         )
         with Redis.from_url(own.url, username="blind", password="p", decode_responses=True) as blind:
-            assert look_at_the_server(JobStore(blind, jobs.keys))
-        assert [message.partition(" is:")[0] for message in caplog.messages] == [
+            assert look_at_the_server(JobStore(blind, jobs.keys), "api.kie.ai")
+        assert [re.split(r" is:| \(", message)[0] for message in caplog.messages] == [
             "the queue's server does not say what its maxmemory-policy",
             "the queue's server does not say what its appendonly",
+            "the queue's server does not say who it is",
         ]
         caplog.clear()
 
         jobs.redis.config_set("appendonly", "no")
         assert _bad(judge_server(look_at_server(jobs.redis))) == [("persistence", "error")]
-        assert look_at_the_server(jobs.store)
+        assert look_at_the_server(jobs.store, "api.kie.ai")
         assert [message.rpartition("; ")[2] for message in caplog.messages] == ["set `appendonly yes`"]
 
 

@@ -184,7 +184,7 @@ def test_a_sandbox_sweeps_nothing(
     queue: MotionQueue, root: Path, submitted: Callable[[str], Job], sweepers: tuple[Sweeper, Sweeper]
 ) -> None:
     """Its jobs may lie beside real ones in one storage, and it does not know those."""
-    queue.store.redis.set(queue.store.keys.sandbox, "1")
+    queue.store.redis.set(queue.store.keys.vendor, "127.0.0.1")
     done = submitted("t")
     succeed(queue, done.id)
     age(staged(root))

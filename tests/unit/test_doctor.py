@@ -243,8 +243,8 @@ def test_a_closed_gate_says_what_opens_it() -> None:
 
 
 # -- settings ---------------------------------------------------------------------------------------------------------
-def _settings(environment: dict[str, str] | None = None, of_sandbox: bool | None = False, **given: Any) -> list[Any]:
-    return _bad(judge_settings(Settings(**given), environment or {}, of_sandbox=of_sandbox))
+def _settings(environment: dict[str, str] | None = None, vendor: str | None = None, **given: Any) -> list[Any]:
+    return _bad(judge_settings(Settings(**given), environment or {}, vendor=vendor))
 
 
 @pytest.mark.parametrize(
@@ -256,7 +256,7 @@ def _settings(environment: dict[str, str] | None = None, of_sandbox: bool | None
         ({"upload_ttl": "24h"}, "error"),
         ({"kie_base_url": "http://api.kie.ai"}, "error"),
         ({"kie_base_url": "http://127.0.0.1:8080"}, "error"),  # and the uploads go to the real vendor
-        ({"of_sandbox": True}, "error"),
+        ({"vendor": "127.0.0.1"}, "error"),
         ({"max_credits_per_day": 0}, "warning"),
         ({"transfers": 33}, "warning"),
         ({"unknown_window": "10m"}, "warning"),
@@ -280,8 +280,8 @@ def test_each_mistake_is_one_finding(given: dict[str, Any], level: str) -> None:
         {"submit_rate": "20/10s"},
         {"environment": {"REDIS_URL": "redis://a", "MOTIONQ_REDIS_URL": "redis://a"}},
         {"submit_rate": "1/1s", "upload_ttl": "23h"},
-        {"kie_base_url": "http://127.0.0.1:1", "kie_upload_base_url": "http://localhost:2", "of_sandbox": True},
-        {"redis_url": "redis://redis:6379/0", "of_sandbox": None},
+        {"kie_base_url": "http://127.0.0.1:1", "kie_upload_base_url": "http://localhost:2", "vendor": "127.0.0.1"},
+        {"redis_url": "redis://redis:6379/0", "vendor": "api.kie.ai"},
         {"redis_url": "unix:///run/redis.sock"},
     ],
 )
@@ -293,7 +293,7 @@ def test_what_is_no_mistake(given: dict[str, Any]) -> None:
 def test_no_password_of_a_server_is_shown() -> None:
     """Findings about REDIS_URL name the setting, never its value."""
     settings = Settings(redis_url="redis://:hush@redis.example.com/0")
-    assert "hush" not in repr(judge_settings(settings, {"REDIS_URL": "redis://:hush@h"}, of_sandbox=False))
+    assert "hush" not in repr(judge_settings(settings, {"REDIS_URL": "redis://:hush@h"}, vendor=None))
 
 
 def test_how_many_purchases_a_rate_lets_through() -> None:

@@ -175,7 +175,12 @@ def _refuse_other_pools(instance: Any = None, **_: Any) -> None:
 def _look_at_the_server(**_: Any) -> None:
     """Until it has answered once: a server that is away when the worker starts is refused when it is back."""
     if not app.motionq_looked:
-        app.motionq_looked = _or_one_line(lambda: startup.look_at_the_server(app.motionq_services().store))
+        app.motionq_looked = _or_one_line(_server_is_fit)
+
+
+def _server_is_fit() -> bool:
+    services = app.motionq_services()
+    return startup.look_at_the_server(services.store, services.kie.host)
 
 
 @worker_shutdown.connect

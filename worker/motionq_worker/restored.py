@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from pathlib import Path
 
@@ -12,11 +13,15 @@ _OLDER = 120_000  # ms by which a restored backup is told from a loss of power (
 
 
 class Beat:
-    """The server's clock, noted on the server and on this machine; the two part when the server goes back in time."""
+    """The server's clock, noted on the server and on this machine; the two part when the server goes back in time.
+
+    Beside it stands a random name of these records, and so in the file's name: another server's records may be used
+    from this machine as well, and their clock says nothing about these.
+    """
 
     def __init__(self, store: JobStore, folder: Path) -> None:
         self._store = store
-        self._file = folder / f"beat-{store.keys.namespace}"
+        self._folder = folder
         self._next = 0.0
 
     def beat(self) -> None:
@@ -24,8 +29,10 @@ class Beat:
         if time.monotonic() < self._next:
             return
         with reachable():
-            there = int(self._store.redis.get(self._store.keys.beat) or 0)
-        if 0 < there < self._here() - _OLDER:
+            name, _, there = str(self._store.redis.get(self._store.keys.beat) or "").partition(" ")
+        name = name or secrets.token_hex(8)
+        file = self._folder / f"beat-{self._store.keys.namespace}-{name}"
+        if 0 < int(there or 0) < _noted(file) - _OLDER:
             self._store.pause(
                 "restored",
                 "the records are older than what this worker has seen: look at kie.ai/logs for purchases that are "
@@ -33,13 +40,14 @@ class Beat:
             )
         now = self._store.now()
         with reachable():
-            self._store.redis.set(self._store.keys.beat, now)
-        self._file.parent.mkdir(parents=True, exist_ok=True)
-        self._file.write_text(str(now), encoding="utf-8")
+            self._store.redis.set(self._store.keys.beat, f"{name} {now}")
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(str(now), encoding="utf-8")
         self._next = time.monotonic() + _EVERY
 
-    def _here(self) -> int:
-        try:
-            return int(self._file.read_text(encoding="utf-8"))
-        except (OSError, ValueError):
-            return 0
+
+def _noted(file: Path) -> int:
+    try:
+        return int(file.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return 0

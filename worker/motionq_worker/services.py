@@ -45,7 +45,8 @@ class Services:
         )
         self.gate = Gate(self.store, settings)
         self.estimates = Estimates(self.store, settings)
-        self.journal = Journal(settings.data_dir / "journal")
+        # Workers of other queues, or of a sandbox, may share the folder.
+        self.journal = Journal(settings.data_dir / "journal" / f"{settings.namespace}@{account(settings).api.host}")
         self.beat = Beat(self.store, settings.data_dir)
         self.leases = Leases(self.store, settings.step_lease)
         self.meter = Meter()

@@ -7,6 +7,7 @@ import logging
 from motionq.contract.connection import reachable
 from motionq.contract.durability import NOEVICTION, Keeping, keeping, says_when_it_syncs
 from motionq.contract.errors import InvalidSettings, QueueUnavailable
+from motionq.contract.states import UNFINISHED
 from motionq.contract.store import JobStore
 
 _log = logging.getLogger(__name__)
@@ -26,15 +27,32 @@ _SYNCS = (
 _SILENT = "the queue's server does not say what its {name} is: it must be `{wanted}`"
 
 
-def look_at_the_server(store: JobStore) -> bool:
-    """Warns of a server that forgets, or does not say whether it does.
+_OTHER_VENDOR = (
+    "the jobs on the queue's server are for {known}, and KIE_BASE_URL is {host}: no other vendor must answer for them. "
+    "Let them end first, or use another MOTIONQ_NAMESPACE; if it is the same account behind another address, delete "
+    "the key {key}"
+)
+_NAMELESS = (
+    "the queue's server does not say who it is (INFO server, replication): after a fail-over it can't be told from "
+    "another one, and what was armed there may be bought twice"
+)
+_REWRITES = (
+    "the queue's server syncs nothing while it rewrites its file (no-appendfsync-on-rewrite yes): a purchase is then "
+    "sent before it is safe; set it to no"
+)
 
-    False when it is away (Celery goes on trying): then look again. Raises InvalidSettings for one that evicts.
+
+def look_at_the_server(store: JobStore, vendor: str) -> bool:
+    """Warns of a server that forgets, or does not say whether it does; `vendor`: host of the API that we ask.
+
+    False when it is away (Celery goes on trying): then look again. Raises InvalidSettings for one that evicts, and for
+    one with jobs that are meant for another vendor.
     """
     try:
         with reachable():
             found = keeping(store.redis)
             unsaid = bool(found.append_only) and not says_when_it_syncs(store.redis)
+            claim_for(store, vendor)
     except QueueUnavailable as error:
         _log.error("%s; trying until it answers", error)
         return False
@@ -45,6 +63,16 @@ def look_at_the_server(store: JobStore) -> bool:
     return True
 
 
+def claim_for(store: JobStore, vendor: str) -> None:
+    """The jobs here are for this vendor from now on. Raises InvalidSettings while there are some for another one."""
+    key = store.keys.vendor
+    known = store.redis.get(key)
+    if known not in (None, vendor) and any(store.counts()[state] for state in UNFINISHED):
+        raise InvalidSettings(_OTHER_VENDOR.format(known=known, host=vendor, key=key))
+    if known != vendor:
+        store.redis.set(key, vendor)
+
+
 def judged(found: Keeping) -> list[str]:
     """A sentence for each thing to warn of. Raises InvalidSettings for a server that no worker may use."""
     if found.policy not in (None, NOEVICTION):
@@ -52,4 +80,8 @@ def judged(found: Keeping) -> list[str]:
     said = [_SILENT.format(name="maxmemory-policy", wanted=NOEVICTION)] if found.policy is None else []
     if found.append_only is None:
         said.append(_SILENT.format(name="appendonly", wanted="yes"))
+    if not found.identified:
+        said.append(_NAMELESS)
+    if found.rewrites_unsynced:
+        said.append(_REWRITES)
     return [*said, _FORGETS] if found.append_only is False else said

@@ -16,6 +16,9 @@ _ASK = 300.0  # seconds between two questions of one worker whether it is time
 _log = logging.getLogger(__name__)
 
 
+LOOPBACK = "127.0.0.1"  # where the local stack's sandbox listens
+
+
 class Sweeper:
     """Called at each tick; sweeps in a thread of its own."""
 
@@ -34,7 +37,7 @@ class Sweeper:
         with reachable():
             mine = self._store.redis.set(self._store.keys.sweep, "1", nx=True, px=int(EVERY * 1000))
             # Jobs that were made for the vendor's stand-in may lie beside real ones, in the same storage.
-            sandbox = self._store.redis.exists(self._store.keys.sandbox)
+            sandbox = self._store.redis.get(self._store.keys.vendor) == LOOPBACK
         if mine and not sandbox:
             self._sweeping = threading.Thread(target=self._sweep, name="motionq-sweeper", daemon=True)
             self._sweeping.start()

@@ -277,7 +277,7 @@ class Life:
 
     def _at_rest(self) -> bool:
         """What comes a moment after the end: the journal's line is erased, a named task struck out."""
-        return not self._stuck() and not list(self._folder.glob("journal/*.json"))
+        return not self._stuck() and not list(self._folder.glob("journal/*/*.json"))
 
     def _stuck(self) -> tuple[str, ...]:
         """What a finished job leaves behind and must not: slots, alarms, places in a line."""

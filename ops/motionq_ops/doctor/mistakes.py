@@ -17,10 +17,10 @@ _DAY, _HOUR = 86_400.0, 3600.0
 _PAIRS = (("MOTIONQ_REDIS_URL", "REDIS_URL"), ("MOTIONQ_PUBLIC_BASE_URL", "PUBLIC_BASE_URL"))
 
 
-def judge_settings(settings: Settings, environment: Mapping[str, str], *, of_sandbox: bool | None) -> list[Finding]:
-    """`of_sandbox`: the records on the server were made for the vendor's stand-in; None: the server is away."""
+def judge_settings(settings: Settings, environment: Mapping[str, str], *, vendor: str | None) -> list[Finding]:
+    """`vendor`: the host for which the jobs on the server are meant; None: not known."""
     found = [
-        *_vendor(settings, of_sandbox),
+        *_vendor(settings, vendor),
         *_limits(settings),
         *_patience(settings),
         *_places(settings),
@@ -29,7 +29,7 @@ def judge_settings(settings: Settings, environment: Mapping[str, str], *, of_san
     return found or [ok("settings", "no mistake found")]
 
 
-def _vendor(settings: Settings, of_sandbox: bool | None) -> Iterator[Finding]:
+def _vendor(settings: Settings, vendor: str | None) -> Iterator[Finding]:
     ours = {name: local(host_of(url)) for name, url in _vendor_urls(settings).items()}
     if len(set(ours.values())) > 1:
         yield error(
@@ -44,12 +44,13 @@ def _vendor(settings: Settings, of_sandbox: bool | None) -> Iterator[Finding]:
                 "settings", f"{name} is without TLS", value="http", limit="https", why="the key goes over the net in "
                 "the clear", mend=f"set {name} to https://{host_of(url)}",
             )  # fmt: skip
-    if of_sandbox and not ours["KIE_BASE_URL"]:
+    host = host_of(settings.kie_base_url)
+    if vendor not in (None, host):
         yield error(
             "settings",
-            "the records on this server were made for the sandbox, and KIE_BASE_URL is the real vendor",
-            why="play jobs would be bought for money",
-            mend="use another MOTIONQ_NAMESPACE (or MOTIONQ_DATA_DIR) for real jobs",
+            f"the jobs on this server are for {vendor}, and KIE_BASE_URL is {host}",
+            why="play jobs would be bought for money, or paid ones be answered by a stand-in; workers refuse to start",
+            mend="let them end, or use another MOTIONQ_NAMESPACE",
         )
 
 

@@ -44,20 +44,20 @@ def examine(settings: Settings, *, fix: bool) -> Iterator[Finding]:
         redis = connect(settings)
     except QueueUnavailable as fault:
         yield _away(str(fault))
-        yield from _without_server(settings, of_sandbox=None)
+        yield from _without_server(settings, vendor=None)
         return
     with closing(redis):
         store = JobStore(redis, Keys(settings.namespace), job_ttl=settings.job_ttl, rate_window=settings.submit_rate[1])
         try:
             facts = look_at_server(redis)
-            of_sandbox = _of_sandbox(store)
+            vendor = _vendor_of(store)
         except QueueUnavailable as fault:
             yield _away(str(fault))
-            yield from _without_server(settings, of_sandbox=None)
+            yield from _without_server(settings, vendor=None)
             return
         yield from judge_server(facts)
         yield from _with_server(settings, store, fix)
-        yield from _without_server(settings, of_sandbox=of_sandbox)
+        yield from _without_server(settings, vendor=vendor)
 
 
 def _with_server(settings: Settings, store: JobStore, fix: bool) -> Iterator[Finding]:
@@ -79,17 +79,18 @@ def _made(name: str, check: Callable[[], Iterable[Finding]]) -> list[Finding]:
         return [warning(name, f"could not be looked at: {fault}", why=why, mend=mend)]
 
 
-def _without_server(settings: Settings, *, of_sandbox: bool | None) -> Iterator[Finding]:
+def _without_server(settings: Settings, *, vendor: str | None) -> Iterator[Finding]:
     hosts = look_at_hosts(settings)
     yield from (judge_host(name, url, seen) for name, (url, seen) in hosts.items())
     yield from _made("account", lambda: [judge_account(look_at_account(settings))])
     yield from map(judge_storage, look_at_storage(settings))
-    yield from judge_settings(settings, os.environ, of_sandbox=of_sandbox)
+    yield from judge_settings(settings, os.environ, vendor=vendor)
 
 
-def _of_sandbox(store: JobStore) -> bool:
+def _vendor_of(store: JobStore) -> str | None:
     with reachable():
-        return bool(store.redis.exists(store.keys.sandbox))
+        known = store.redis.get(store.keys.vendor)
+    return str(known) if known else None
 
 
 _away = partial(

@@ -24,18 +24,26 @@ BUYS_BELOW = 0.85  # share of maxmemory above which nothing new is bought: what 
 class Keeping:
     """What the server does with what it is given.
 
-    `append_only`: it keeps an append-only file; `policy`: its maxmemory-policy. None: it does not say.
+    `append_only`: it keeps an append-only file; `policy`: its maxmemory-policy. None: it does not say. `identified`: it
+    says which server it is; `rewrites_unsynced`: it syncs nothing while it rewrites its file.
     """
 
     append_only: bool | None
     policy: str | None
+    identified: bool = True
+    rewrites_unsynced: bool = False
 
 
 def keeping(redis: Redis) -> Keeping:
     """Asks INFO first: hosted servers forbid CONFIG, and some of them parts of INFO."""
     append_only = _said(redis, "persistence", "aof_enabled")
     policy = _said(redis, "memory", "maxmemory_policy") or _configured(redis, "maxmemory-policy")
-    return Keeping(append_only=None if append_only is None else append_only == "1", policy=policy)
+    return Keeping(
+        append_only=None if append_only is None else append_only == "1",
+        policy=policy,
+        identified=bool(_said(redis, "server", "run_id") and _said(redis, "replication", "master_replid")),
+        rewrites_unsynced=append_only == "1" and _configured(redis, "no-appendfsync-on-rewrite") == "yes",
+    )
 
 
 def _said(redis: Redis, section: str, name: str) -> str | None:

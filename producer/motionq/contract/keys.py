@@ -110,9 +110,9 @@ class Keys:
         return self._name("replicated")
 
     @property
-    def sandbox(self) -> str:
-        """String: set where the jobs were made for the vendor's stand-in."""
-        return self._name("sandbox")
+    def vendor(self) -> str:
+        """String: the host for which the unfinished jobs are meant; no other vendor must answer for them."""
+        return self._name("vendor")
 
     @property
     def ended(self) -> str:
