@@ -33,6 +33,8 @@ VARIABLES = environment_file(SANDBOX_ENV) | {
     "REDIS_EXPORTER_PASSWORD": EXPORTER,
     "MOTIONQ_TICK": "0.1s",
     "MOTIONQ_TRANSFERS": "2",
+    "MOTIONQ_MAX_IN_FLIGHT": "30",
+    "MOTIONQ_MAX_CREDITS_PER_DAY": "5000",
 }
 LOGIN = ("motionq", "sandbox")
 OTHERS = ("prometheus", "grafana")  # no programs of ours
@@ -109,11 +111,14 @@ def test_flower_asks_for_a_password_and_shows_the_workers(stack: ComposeStack, f
 
 
 def test_the_metrics_are_there(stack: ComposeStack, finished: Job) -> None:
-    """The exporter computes its figures as the user that may only look."""
-    answer = requests.get(f"{stack.url(8788)}/metrics", timeout=10)
+    """The exporter computes its figures as the user that may only look, and knows the workers' settings."""
+    figures = requests.get(f"{stack.url(8788)}/metrics", timeout=10).text.splitlines()
 
-    assert answer.status_code == 200
-    assert "motionq_" in answer.text
+    assert "motionq_up 1.0" in figures
+    assert 'motionq_jobs{state="succeeded"} 1.0' in figures
+    assert "motionq_callbacks_configured 1.0" in figures
+    assert "motionq_gate_in_flight_limit 30.0" in figures
+    assert "motionq_credits_day_limit 5000.0" in figures
 
 
 def test_people_may_do_everything(stack: ComposeStack, queue: MotionQueue, finished: Job, admin: Redis) -> None:
@@ -150,6 +155,7 @@ def test_the_users_may_do_nothing_else(stack: ComposeStack, finished: Job, admin
         lambda: motionq.publish("somebody-elses", "x"),
         lambda: exporter.set("motionq:x", "1"),
         lambda: exporter.get("somebody-elses"),
+        lambda: exporter.hgetall(f"motionq:job:{finished.id}"),
         lambda: exporter.publish("motionq:x", "x"),
         lambda: exporter.acl_list(),
     ):
