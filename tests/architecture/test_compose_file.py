@@ -8,6 +8,7 @@ from itertools import chain
 from typing import Any, cast
 
 import pytest
+from ruamel.yaml import YAML
 
 from motionq.contract.keys import STEPS
 from motionq.contract.settings import NAMES, Settings, names_of, unknown_names
@@ -26,6 +27,7 @@ from support.compose import (
     read,
     services,
 )
+from support.documents import files_of
 
 SECRETS = {
     "KIE_API_KEY": "a-vendor-key",
@@ -41,6 +43,7 @@ SECRETS = {
 }
 ALL = {service.name: service for service in services(SECRETS)}
 OURS = [name for name, service in ALL.items() if service.raw["image"].startswith("motionq:")]
+IMAGE = r"[a-z/]+:v?\d+\.\d+\.\d+"  # a version of three parts
 WORKERS = ("worker", "worker-submit", "worker-transfer")
 # Ports on the host and the local stack's program: nothing that a container could use; and two second names, which are
 # passed under the first.
@@ -80,7 +83,7 @@ def test_every_container_can_write_temporary_files(name: str) -> None:
 @pytest.mark.parametrize("name", ALL)
 def test_every_image_is_pinned(name: str) -> None:
     """No image may change behind the operator's back: each has a version of three parts."""
-    assert re.fullmatch(r"[a-z/]+:v?\d+\.\d+\.\d+", ALL[name].raw["image"])
+    assert re.fullmatch(IMAGE, ALL[name].raw["image"])
 
 
 @pytest.mark.parametrize("name", ALL)
@@ -289,6 +292,16 @@ def test_prometheus_finds_the_exporter_and_grafana_finds_prometheus() -> None:
     assert f'["exporter:{port}"]' in (monitoring / "prometheus.yml").read_text(encoding="utf-8")
     source = (monitoring / "grafana" / "provisioning" / "datasources" / "prometheus.yml").read_text(encoding="utf-8")
     assert "url: http://prometheus:9090" in source
+
+
+@pytest.mark.parametrize("page", ["docs/deploy.md", "docs/flower.md", "docs/monitoring.md"])
+def test_the_documents_change_services_that_exist(page: str) -> None:
+    """Each `compose.override.yml` of the page names services of the file; what it adds has a pinned image."""
+    changes = [YAML(typ="safe").load(text)["services"] for text in files_of(page, "compose.override.yml")]
+    added = {name: raw for change in changes for name, raw in change.items() if name not in ALL}
+
+    assert changes
+    assert [name for name, raw in added.items() if not re.fullmatch(IMAGE, raw["image"])] == []
 
 
 def test_every_volume_is_declared_and_used() -> None:
