@@ -228,6 +228,11 @@ def test_the_sandbox_stands_beside_the_real_stack() -> None:
     }
 
 
+def test_a_receiver_that_can_store_nothing_is_not_healthy() -> None:
+    """Its check asks for what needs the queue's server, not merely whether the process lives."""
+    assert ALL["callback"].check == ["python", "-m", "motionq_worker.healthy", "http://127.0.0.1:8787/readyz"]
+
+
 def test_the_number_of_workers_is_a_setting() -> None:
     """Every `docker compose up` starts as many as .env says: none takes back what another one has scaled."""
     counts = {"WORKERS": "3", "SUBMIT_WORKERS": "2", "TRANSFER_WORKERS": "4"}
