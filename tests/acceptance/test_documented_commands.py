@@ -20,7 +20,7 @@ import pytest
 from motionq import Job, MotionQueue, Settings
 from motionq.contract.states import State
 from motionq_ops.redis_server import RedisServer, free_port
-from support.documents import Block, Shell, blocks
+from support.documents import ROOT, Block, Shell, blocks
 from support.local_stack import environment
 from support.shared import borrow_sandbox, give_back
 from support.stack import DANCE, IMAGE
@@ -308,6 +308,8 @@ def test_every_entry_of_the_tables_names_a_block() -> None:
     there = {block.first for block in _documented()}
     assert {*SKIPS, *BEFORE, *AFTER, UP} - there == set()
     assert {*BEFORE, *AFTER} & set(SKIPS) == set()
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for why in SKIPS.values() for name in re.findall(r"test_\w+\.py", why)} - tests == set()
 
 
 def test_every_block_is_for_somebody() -> None:
