@@ -6,6 +6,7 @@ The server runs with ops/deploy/redis: its users may do what motionq needs, and 
 from __future__ import annotations
 
 import os
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -22,6 +23,8 @@ from motionq import Job, MotionQueue, QueueUnavailable, Settings
 from motionq.contract.connection import reachable
 from support.compose import SANDBOX_ENV, environment_file
 from support.compose_stack import ComposeStack
+from support.docker import terminal
+from support.documents import Shell, blocks
 from support.stack import IMAGE, VIDEO
 from support.waiting import eventually
 
@@ -33,6 +36,8 @@ VARIABLES = environment_file(SANDBOX_ENV) | {
     "REDIS_EXPORTER_PASSWORD": EXPORTER,
     "MOTIONQ_TICK": "0.1s",
     "MOTIONQ_TRANSFERS": "2",
+    "MOTIONQ_MAX_IN_FLIGHT": "30",
+    "MOTIONQ_MAX_CREDITS_PER_DAY": "5000",
 }
 LOGIN = ("motionq", "sandbox")
 OTHERS = ("prometheus", "grafana")  # no programs of ours
@@ -90,6 +95,8 @@ def test_the_sandbox_called_back(stack: ComposeStack, finished: Job) -> None:
 
 
 def _queues(flower: str) -> set[str]:
+    """Those of the workers that it knows; it asks who is there at its start, and when it is told to."""
+    requests.get(f"{flower}/api/workers", {"refresh": "true"}, auth=LOGIN, timeout=10)
     answer = requests.get(f"{flower}/api/queues/length", auth=LOGIN, timeout=10)
     return {queue["name"] for queue in answer.json()["active_queues"]}
 
@@ -101,7 +108,7 @@ def test_flower_asks_for_a_password_and_shows_the_workers(stack: ComposeStack, f
     assert requests.get(f"{flower}/api/workers", timeout=10).status_code == 401
     assert requests.get(f"{flower}/", timeout=10).status_code == 401
     every = {f"motionq.{queue}" for queue in ("start", "upload", "submit", "check", "deliver")}
-    eventually(lambda: _queues(flower) == every, timeout=30)  # it learns of the workers one by one
+    eventually(lambda: _queues(flower) == every, timeout=30)
     rows = eventually(
         lambda: requests.get(f"{flower}/api/tasks", {"search": finished.id}, auth=LOGIN, timeout=10).json()
     )
@@ -109,11 +116,14 @@ def test_flower_asks_for_a_password_and_shows_the_workers(stack: ComposeStack, f
 
 
 def test_the_metrics_are_there(stack: ComposeStack, finished: Job) -> None:
-    """The exporter computes its figures as the user that may only look."""
-    answer = requests.get(f"{stack.url(8788)}/metrics", timeout=10)
+    """The exporter computes its figures as the user that may only look, and knows the workers' settings."""
+    figures = requests.get(f"{stack.url(8788)}/metrics", timeout=10).text.splitlines()
 
-    assert answer.status_code == 200
-    assert "motionq_" in answer.text
+    assert "motionq_up 1.0" in figures
+    assert 'motionq_jobs{state="succeeded"} 1.0' in figures
+    assert "motionq_callbacks_configured 1.0" in figures
+    assert "motionq_gate_in_flight_limit 30.0" in figures
+    assert "motionq_credits_day_limit 5000.0" in figures
 
 
 def test_people_may_do_everything(stack: ComposeStack, queue: MotionQueue, finished: Job, admin: Redis) -> None:
@@ -137,6 +147,87 @@ def test_people_may_do_everything(stack: ComposeStack, queue: MotionQueue, finis
     assert refused == []
 
 
+# -- the runbook's commands for Compose, with processes in the containers' place ---------------------------------------
+@pytest.fixture(scope="module")
+def reader(stack: ComposeStack, finished: Job, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shell]:
+    """A terminal in a folder with two files, with the runbook's helpers for Compose."""
+    home = tmp_path_factory.mktemp("reader") / "home"
+    home.mkdir()
+    shutil.copy(IMAGE, home / "hero.png")
+    shutil.copy(VIDEO, home / "dance.mp4")
+    with terminal(stack, home) as shell:
+        shell.run(_block('motionq() { docker compose run --rm --no-deps -T -v "$PWD:/here:ro" worker motionq "$@"; }'))
+        yield shell
+
+
+def _block(first: str) -> str:
+    return next(block.text for block in blocks("ops/runbook.md") if block.first == first)
+
+
+BACKUP = "backup=$PWD/backups/$(date -u +%Y-%m-%dT%H.%M.%S)"
+CHECK = 'cp -a "$backup" "$backup.check" && chmod -R a+rwX "$backup.check"'
+
+
+def test_a_reader_waits_until_nothing_is_being_bought(queue: MotionQueue, reader: Shell) -> None:
+    """The line before a restart ends when nothing is armed, and never because `motionq` could not look."""
+    wait = _block('motionq gate pause "restarting the server"')
+    reader.run(wait)
+    assert queue.gate().reason == "operator"
+
+    failing = (
+        f"motionq() {{ [ -e looked ] || {{ touch looked; return 5; }}; echo again >>looked; }}\n{wait.splitlines()[1]}"
+    )
+    assert reader.run(f"({failing})\ncat looked").split() == ["again"]
+    reader.run(_block("motionq gate resume"))
+    assert queue.gate().open
+
+
+def test_a_reader_gives_files_and_gets_a_video(reader: Shell, queue: MotionQueue, finished: Job) -> None:
+    """Files of the host reach `motionq submit`, and a video that it has named can be had on the host."""
+    first = "motionq submit --image /here/hero.png --video /here/dance.mp4 --key first-job --wait"
+    submit, fetch = _block(first).splitlines()
+    job = reader.run(submit.removesuffix(" --wait")).split()[0]
+    assert finished.result
+    reader.run(f"{fetch.replace('FILE', str(finished.result.file))}\ncmp {finished.result.file} first-job.mp4")
+
+    assert queue.get(job).spec.image == finished.spec.image.model_copy(update={"name": "hero.png"})
+
+
+def test_a_reader_backs_up_and_reads_the_copy(reader: Shell, queue: MotionQueue, admin: Redis) -> None:
+    """The copy alone is read, by a server of its own; of a damaged one the server's words are shown at once."""
+    reader.run(_block(BACKUP))
+    assert admin.config_get("auto-aof-rewrite-percentage") == {"auto-aof-rewrite-percentage": "100"}
+    queue.pause("so that the next one waits")
+    later = queue.submit(image=IMAGE, video=VIDEO, prompt="after the backup")
+    said = reader.run(_block(CHECK))
+
+    assert "it can be read: " in said
+    assert queue.list(limit=2)[1].id in said
+    assert later.id not in said
+
+    reader.run('for file in "$backup"/appendonlydir/*.rdb; do echo damaged >"$file"; done')
+    said = reader.run(_block(CHECK))
+    assert "IT CAN'T BE READ:" in said
+    assert "Bad file format reading the append only file" in said or "Wrong signature" in said
+    assert "it can be read: " not in said
+    queue.cancel(later.id)
+    queue.resume()
+
+
+def test_a_reader_puts_a_backup_in_place(reader: Shell, stack: ComposeStack, tmp_path: Path) -> None:
+    """`files` works in the server's folder, and takes the archive in that the runbook hands it."""
+    [line] = [
+        line for line in _block('backup=$(ls -d "$PWD"/backups/*T??.??.?? | tail -n 1)').splitlines() if "tar" in line
+    ]
+    (tmp_path / "appendonlydir").mkdir()
+    (tmp_path / "appendonlydir" / "of-the-backup").touch()
+    reader.run(f"backup={tmp_path}\n{line}")
+
+    restored = stack.folder / "redis" / "appendonlydir" / "of-the-backup"
+    assert restored.is_file()
+    restored.unlink()
+
+
 def test_the_users_may_do_nothing_else(stack: ComposeStack, finished: Job, admin: Redis) -> None:
     """No user can flush, reconfigure or read foreign keys; the exporter can't write; nobody comes in without a name."""
     motionq = _server(stack, "motionq", VARIABLES["REDIS_PASSWORD"])
@@ -150,6 +241,7 @@ def test_the_users_may_do_nothing_else(stack: ComposeStack, finished: Job, admin
         lambda: motionq.publish("somebody-elses", "x"),
         lambda: exporter.set("motionq:x", "1"),
         lambda: exporter.get("somebody-elses"),
+        lambda: exporter.hgetall(f"motionq:job:{finished.id}"),
         lambda: exporter.publish("motionq:x", "x"),
         lambda: exporter.acl_list(),
     ):

@@ -20,7 +20,7 @@ import pytest
 from motionq import Job, MotionQueue, Settings
 from motionq.contract.states import State
 from motionq_ops.redis_server import RedisServer, free_port
-from support.documents import Block, Shell, blocks
+from support.documents import ROOT, Block, Shell, blocks
 from support.local_stack import environment
 from support.shared import borrow_sandbox, give_back
 from support.stack import DANCE, IMAGE
@@ -28,18 +28,26 @@ from support.waiting import eventually
 
 PAGES = ("README.md", "ops/runbook.md")
 UP = "motionq up --workers 1"
-COMPOSE = "Docker is not there where tests run; test_compose_stack.py runs each service's command as a process"
-VOLUME = "Docker is not there where tests run; the same copy is made by the block before it, without a volume"
+NO_ENGINE = "Docker has no engine where tests run; "
+COMPOSE = NO_ENGINE + "test_compose_stack.py runs each service's command as a process"
+ROLLING = NO_ENGINE + "test_rolling_restart.py starts workers beside others, and stops those"
+COMPOSE_TERMINAL = NO_ENGINE + "test_compose_stack.py runs this block with processes in the containers' place"
 SKIPS = {  # the first line of a block → why it is not run here
     "cd motionq": "the demo and the tests are what .ci/run runs",
     "flowchart LR": "a picture",
-    'motionq() { docker compose exec -T worker motionq "$@"; }': "helpers for Compose; the block before it has ours",
-    "cp .env.example .env": COMPOSE,
-    "docker compose up -d --scale worker=3 --no-recreate": COMPOSE,
-    "docker compose up -d --build --no-deps worker callback flower exporter": COMPOSE,
-    "docker compose up -d --no-deps worker": COMPOSE,
-    'docker run --rm -v motionq_redis:/data:ro -v "$backup:/backup" redis:8.2.10 \\': VOLUME,
-    'docker run --rm -v motionq_redis:/data -v "$backup:/backup:ro" redis:8.2.10 sh -c \\': VOLUME,
+    'motionq() { docker compose run --rm --no-deps -T -v "$PWD:/here:ro" worker motionq "$@"; }': COMPOSE_TERMINAL,
+    "cp .env.example .env": "it would replace the settings of this stack; a test of its own runs it",
+    "docker compose up -d --build --wait": COMPOSE,
+    "useradd --system --home-dir /var/lib/motionq motionq": "it changes the machine; the units: test_systemd_units.py",
+    "motionq submit --image /here/hero.png --video /here/dance.mp4 --key first-job --wait": COMPOSE_TERMINAL,
+    "echo WORKERS=3 >>.env": ROLLING,
+    "docker compose build": NO_ENGINE + "nothing builds the image",
+    "for service in $(workers); do": ROLLING,
+    "python3 -m venv /opt/motionq-0.2.0 && /opt/motionq-0.2.0/bin/pip install 'motionq[worker,s3]'": ROLLING,
+    "docker compose up -d --no-deps --force-recreate --wait redis": NO_ENGINE + "test_power_loss.py restarts servers",
+    'docker update --memory 10g --memory-swap 10g "$(docker compose ps -q redis)"': NO_ENGINE + "nothing has a limit",
+    'cp -a "$backup" "$backup.check" && chmod -R a+rwX "$backup.check"': COMPOSE_TERMINAL,
+    "docker compose up -d --no-deps $(workers)": ROLLING,
 }
 
 
@@ -216,11 +224,11 @@ BEFORE: dict[str, Callable[[World], None]] = {
     "motionq list --state failed --since 24h": two_jobs_of_which_nobody_knows,
     "motionq attach JOB TASK_ID": its_task_is_found,
     "motionq replay JOB --may-pay-twice": the_other_one,
-    "backup=$PWD/backups/$(date -u +%Y-%m-%dT%H:%M:%S)": a_job_in_its_line,
+    "backup=$PWD/backups/$(date -u +%Y-%m-%dT%H.%M.%S)": a_job_in_its_line,
     'cp -a "$backup" "$backup.check"': a_place_for_the_server_that_reads_it,
-    'backup=$(ls -d "$PWD"/backups/*T??:??:?? | tail -n 1)': a_disaster,
+    'files() { (cd DIR && "$@"); }': a_disaster,
     'motionq gate pause "restored from the backup of $(basename "$backup")"': the_server_alone,
-    'since=$(basename "$backup")': all_the_rest,
+    'since=$(basename "$backup" | tr . :)': all_the_rest,
     "motionq cancel JOB": the_job_that_would_be_bought_again,
 }
 
@@ -230,13 +238,21 @@ def the_video_is_there(world: World, said: str) -> None:
     assert Path(said.split()[-1]).is_file()
 
 
+def the_copy_has_a_size(world: World, said: str) -> None:
+    [backup] = (world.home / "backups").iterdir()
+    assert re.search(rf"^\S+[KM]\s+{re.escape(str(backup))}$", said, re.M)
+    assert (backup / "appendonlydir").is_dir()
+
+
 def it_has_the_job(world: World, said: str) -> None:
     assert world.jobs["bought after the backup"].id in said
+    assert re.search(r"^it can be read: \d+ keys, and the server has \d+$", said, re.M)
     assert not list((world.home / "backups").glob("*.check"))
 
 
 def the_purchase_is_named(world: World, said: str) -> None:
     name = "bought after the backup"
+    assert re.search(r"^tasks bought since \S+: 1; these logs begin: 20\S+Z$", said, re.M)
     (line,) = [line for line in said.splitlines() if line.startswith("not on record: ")]
     (task,) = world.tasks(name)
     assert line.startswith(f"not on record: job {world.jobs[name].id} task {task} of ")
@@ -267,13 +283,14 @@ def the_gate_is_open(world: World, said: str) -> None:
 
 
 AFTER: dict[str, Callable[[World, str], None]] = {
+    "backup=$PWD/backups/$(date -u +%Y-%m-%dT%H.%M.%S)": the_copy_has_a_size,
     "from motionq import MotionQueue": the_video_is_there,
     'cp -a "$backup" "$backup.check"': it_has_the_job,
     "motionq doctor": the_video_is_there,
     'motionq gate pause "restarting the server"': the_gate_is_closed,
     "motionq gate resume": the_gate_is_open,
     'motionq gate pause "restored from the backup of $(basename "$backup")"': the_gate_is_closed,
-    'since=$(basename "$backup")': the_purchase_is_named,
+    'since=$(basename "$backup" | tr . :)': the_purchase_is_named,
     "motionq doctor --fix": the_gate_is_open,
     "motionq cancel JOB": it_is_not_bought_again,
     "motionq attach JOB TASK_ID": it_delivers_what_was_bought,
@@ -291,6 +308,8 @@ def test_every_entry_of_the_tables_names_a_block() -> None:
     there = {block.first for block in _documented()}
     assert {*SKIPS, *BEFORE, *AFTER, UP} - there == set()
     assert {*BEFORE, *AFTER} & set(SKIPS) == set()
+    tests = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert {name for why in SKIPS.values() for name in re.findall(r"test_\w+\.py", why)} - tests == set()
 
 
 def test_every_block_is_for_somebody() -> None:

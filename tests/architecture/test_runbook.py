@@ -31,14 +31,14 @@ def _entries(kind: str) -> list[str]:
 
 # -- failures ---------------------------------------------------------------------------------------------------------
 def _reasons() -> set[str]:
-    """Every reason that `decisions.failed(…)` is called with anywhere in the worker."""
+    """Every reason that `failed(…)` or `decisions.failed(…)` is called with anywhere in the worker."""
     found: set[str] = set()
     for path in sorted((ROOT / "worker").rglob("*.py")):
         tree = ast.parse(path.read_text(encoding="utf-8"))
         functions = {node.name: node for node in ast.walk(tree) if isinstance(node, ast.FunctionDef)}
         for function in functions.values():
             for node in ast.walk(function):
-                if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "failed":
+                if isinstance(node, ast.Call) and ast.unparse(node.func).rpartition(".")[2] == "failed":
                     found |= set(_words(node.args[0], function, functions))
     return found
 
@@ -76,6 +76,7 @@ def _given(name: str, function: ast.FunctionDef) -> list[ast.expr]:
 
 def test_every_reason_of_a_failure_has_an_entry() -> None:
     """Whatever a failed job says, the runbook says what it means and what to do; and it invents no reason."""
+    assert {"unreadable", "poison"} <= _reasons()  # called as `decisions.failed`, and by its bare name
     assert sorted(_entries("failure")) == sorted(_reasons())
 
 
@@ -108,6 +109,15 @@ def test_every_alert_has_an_entry() -> None:
     assert {rule["annotations"]["runbook"] for rule in alerts} <= anchors
 
 
+def test_every_service_of_compose_that_works_is_named_by_its_helper() -> None:
+    """`workers` finds what docker-compose.yml calls its workers, and nothing else."""
+    services = YAML(typ="safe").load((ROOT / "docker-compose.yml").read_text(encoding="utf-8"))["services"]
+    work = [name for name, raw in services.items() if "worker" in raw.get("command", ())]
+
+    assert "docker compose config --services | grep '^worker'" in RUNBOOK
+    assert [name for name in services if name.startswith("worker")] == work
+
+
 # -- commands and links -----------------------------------------------------------------------------------------------
 def _anchors(page: Path) -> set[str]:
     """The anchors of a page's headings, as GitHub makes them."""
@@ -115,7 +125,7 @@ def _anchors(page: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", heading.lower()).replace(" ", "-") for heading in headings}
 
 
-@pytest.mark.parametrize("page", ["README.md", "ops/runbook.md"])
+@pytest.mark.parametrize("page", PAGES)
 def test_links_lead_somewhere(page: str) -> None:
     """Files and anchors of this repository."""
     broken = []

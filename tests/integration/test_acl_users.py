@@ -12,12 +12,13 @@ from pathlib import Path
 
 import pytest
 from redis import Redis
-from redis.exceptions import AuthenticationError, RedisError
+from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from motionq.contract.connection import client_of
 from motionq.contract.durability import EVERYSEC, settles_after
 from motionq.contract.keys import Keys
 from motionq.contract.store import JobStore
+from motionq_ops.exporter.reading import read
 from motionq_ops.redis_server import find_server_binary, free_port
 from motionq_worker.startup import look_at_the_server
 from support.waiting import eventually
@@ -87,6 +88,31 @@ def test_the_configuration_is_the_one_that_is_promised(guarded: Guarded) -> None
     assert sorted(guarded.admin.acl_users()) == ["admin", "default", "exporter", "motionq"]
     with client_of(guarded.url.replace("motionq:p", "exporter:p")) as exporter:
         assert exporter.time()
+
+
+def test_the_exporter_sees_figures_and_no_job(guarded: Guarded, store: JobStore) -> None:
+    """Everything that it shows is within its rights; a job's request, a list's content and the settings are not."""
+    keys = store.keys
+    store.redis.zadd(keys.tenants, {"a": 1})
+    store.redis.zadd(keys.line("a"), {"01job": 1})
+    store.redis.rpush(keys.queue("check"), "a message")
+    store.redis.hset(keys.job("01job"), "spec", "a prompt")
+    with client_of(guarded.url.replace("motionq:p", "exporter:p")) as exporter:
+        seen = read(JobStore(exporter, keys))
+        for forbidden in (
+            lambda: exporter.hgetall(keys.job("01job")),
+            lambda: exporter.hget(keys.job("01job"), "spec"),
+            lambda: exporter.lrange(keys.queue("check"), 0, -1),
+            lambda: exporter.lrange(keys.orphans, 0, -1),
+            lambda: exporter.hgetall(keys.durations),
+            lambda: exporter.config_get("*"),
+            lambda: exporter.scan(),
+        ):
+            with pytest.raises(NoPermissionError):
+                forbidden()
+
+    assert (seen.lines, seen.queues["check"]) == ({"a": 1}, 1)
+    assert seen.memory["maxmemory_policy"] == "noeviction"
 
 
 def test_the_namespace_is_the_users_own(guarded: Guarded, store: JobStore) -> None:

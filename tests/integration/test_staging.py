@@ -252,7 +252,7 @@ def umask(request: pytest.FixtureRequest) -> Callable[[int], None]:
 @pytest.mark.parametrize(
     ("url", "sentence"),
     [
-        ("s3://bucket/x", "MOTIONQ_STAGING_URL: s3:// needs a package that is not installed: pip install s3fs"),
+        ("abfs://box/x", "MOTIONQ_STAGING_URL: abfs:// needs a package that is not installed: pip install adlfs"),
         ("gs://bucket/x", "MOTIONQ_STAGING_URL: gs:// needs a package that is not installed: pip install gcsfs"),
         ("nosuch://b/x?key=1", "MOTIONQ_STAGING_URL: nosuch://b/x?… can't be used as a storage address"),
     ],

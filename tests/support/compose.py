@@ -1,7 +1,8 @@
 """docker-compose.yml as Docker Compose would read it, for tests; Docker itself is not needed.
 
 Only what the file uses is known here: `${NAME}`, and after the name `:-default`, `:?message` or `:+other`, nested, in
-values of any depth.
+values of any depth; and a second file that changes values of the first. tests/architecture/test_compose_config.py holds
+it against the real program where that is installed.
 """
 
 from __future__ import annotations
@@ -17,7 +18,17 @@ from ruamel.yaml import YAML
 
 ROOT = Path(__file__).parents[2]
 FILE = ROOT / "docker-compose.yml"
+EXAMPLE = ROOT / ".env.example"
 SANDBOX_ENV = ROOT / "ops" / "deploy" / "sandbox.env"
+# What an operator's shell may hold of the real stack while the sandbox is tried; a name in the shell beats --env-file.
+EXPORTED = {
+    name: f"https://real.example/{name}"
+    for name in (
+        *("MOTIONQ_REDIS_URL", "REDIS_URL", "EXPORTER_REDIS_URL", "MOTIONQ_STAGING_URL", "MOTIONQ_RESULTS_URL"),
+        *("KIE_API_KEY", "KIE_BASE_URL", "KIE_UPLOAD_BASE_URL", "KIE_WEBHOOK_HMAC_KEY"),
+        *("MOTIONQ_PUBLIC_BASE_URL", "PUBLIC_BASE_URL"),
+    )
+}
 NAME = re.compile(r"\$\{([A-Z][A-Z0-9_]*)")
 
 
@@ -30,16 +41,25 @@ def environment_file(path: Path) -> dict[str, str]:
     return {name: value or "" for name, value in dotenv_values(path, interpolate=False).items()}
 
 
-def parse() -> dict[str, Any]:
-    """The file with its anchors resolved and its names still in it."""
-    parsed: dict[str, Any] = YAML(typ="safe", pure=True).load(FILE)
+def parse(path: Path = FILE) -> dict[str, Any]:
+    """A file with its anchors resolved and its names still in it."""
+    parsed: dict[str, Any] = YAML(typ="safe", pure=True).load(path)
     return parsed
 
 
 def read(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The file with its names filled in. Raises Missing."""
-    filled: dict[str, Any] = _filled(parse(), variables)
-    return filled
+    """The files that `COMPOSE_FILE` names, their names filled in, the later ones over the earlier. Raises Missing."""
+    read: dict[str, Any] = {}
+    for name in variables.get("COMPOSE_FILE", FILE.name).split(":"):
+        read = _merged(read, _filled(parse(ROOT / name), variables))
+    return read
+
+
+def _merged(below: Any, above: Any) -> Any:
+    """Of mappings every name, the values of the upper one first; anything else is replaced."""
+    if not (isinstance(below, dict) and isinstance(above, dict)):
+        return above
+    return below | {name: _merged(below.get(name), value) for name, value in above.items()}
 
 
 def fill(text: str, variables: Mapping[str, str]) -> str:
@@ -75,13 +95,11 @@ def _value(inside: str, variables: Mapping[str, str]) -> str:
     if match is None:
         raise ValueError(f"${{{inside}}} is not understood")
     name, operator, rest = match.groups()
-    if operator == ":+":
-        return fill(rest, variables) if variables.get(name) else ""
-    if given := variables.get(name):
-        return given
-    if operator == ":?":
+    given = variables.get(name, "")
+    if operator == ":?" and not given:
         raise Missing(f"{name}: {rest}")
-    return fill(rest, variables) if operator else variables.get(name, "")
+    other = fill(rest or "", variables)  # what is asked for in there must be set, whether it is used or not
+    return other if operator and bool(given) == (operator == ":+") else given
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,7 +20,7 @@ from motionq_ops.redis_server import free_port
 from support.compose import ROOT, Service, services
 from support.waiting import eventually
 
-_PORTS = (6379, 8787, 5555, 8788, 8900)
+_PORTS = (6379, 8787, 5555, 8788, 8900, 6399)
 _PROGRAMS = {
     "celery": ("-m", "celery"),
     "uvicorn": ("-m", "uvicorn"),
@@ -137,14 +137,24 @@ class ComposeStack:
 
     def _here(self, service: Service, text: str) -> str:
         """A word or a value, with the container's addresses and places replaced by ours."""
-        for mount in service.raw.get("volumes", []):
-            if isinstance(mount, str):
-                source, target = mount.split(":")[:2]
-                place = ROOT / source if source.startswith("./") else self.folder / source
-                text = re.sub(rf"(?<![\w.]){re.escape(target)}(?![\w.])", str(place), text)
-        for port, ours in self.ports.items():
-            text = re.sub(rf"(?<!\d){port}(?!\d)", str(ours), text)
-        return re.sub(r"(?<=[/@])(redis|sandbox|callback)(?=:\d)", "127.0.0.1", text).replace("0.0.0.0", "127.0.0.1")
+        for pattern, ours in self.replacements(service):
+            text = re.sub(pattern, ours, text)
+        return text
+
+    def replacements(self, service: Service) -> list[tuple[str, str]]:
+        """What stands in a container, as a pattern, and what takes its place here."""
+        places = [mount.split(":")[:2] for mount in service.raw.get("volumes", []) if isinstance(mount, str)]
+        return [
+            *((place(target), str((ROOT if source[0] == "." else self.folder) / source)) for source, target in places),
+            *((rf"(?<!\d){port}(?!\d)", str(ours)) for port, ours in self.ports.items()),
+            (r"(?<=[/@])(redis|sandbox|callback)(?=:\d)", "127.0.0.1"),
+            (r"0\.0\.0\.0", "127.0.0.1"),
+        ]
+
+
+def place(path: str) -> str:
+    """A pattern for a path of a container, alone or as the beginning of another."""
+    return rf"(?<![\w.]){re.escape(path)}(?![\w.])"
 
 
 def _program(words: list[str]) -> list[str]:

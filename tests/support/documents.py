@@ -50,6 +50,11 @@ def blocks(page: str) -> list[Block]:
     return found
 
 
+def files_of(page: str, name: str) -> list[str]:
+    """The blocks of a page that are a file: their first line is a comment that begins with its name."""
+    return [block.text for block in blocks(page) if re.match(rf"# {re.escape(name)}\b", block.text)]
+
+
 def inline_code(page: str) -> Iterator[str]:
     """What stands between single backticks, outside fenced blocks."""
     text = _FENCE.sub("", (ROOT / page).read_text(encoding="utf-8"))

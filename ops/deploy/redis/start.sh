@@ -17,6 +17,7 @@ sed -e '/^#/d' \
     -e "s/MOTIONQ_PASSWORD_SHA256/$(hash "$REDIS_PASSWORD")/" \
     -e "s/EXPORTER_PASSWORD_SHA256/$(hash "${REDIS_EXPORTER_PASSWORD:-$REDIS_PASSWORD}")/" \
     -e "s/\([~&]\)motionq:/\1$namespace:/g" \
+    -e "s/:motionq\./:$namespace./g" \
     "$here/users.acl" >"$users"
 if [ -n "${REDIS_ADMIN_PASSWORD:-}" ]; then
     printf 'user admin on #%s ~* &* +@all\n' "$(hash "$REDIS_ADMIN_PASSWORD")" >>"$users"
