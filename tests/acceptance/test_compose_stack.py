@@ -33,6 +33,7 @@ VARIABLES = environment_file(SANDBOX_ENV) | {
     "REDIS_EXPORTER_PASSWORD": EXPORTER,
     "MOTIONQ_TICK": "0.1s",
     "MOTIONQ_TRANSFERS": "2",
+    "MOTIONQ_TRUSTED_HOSTS": "localhost",  # on the loopback interface files have its other name
 }
 LOGIN = ("motionq", "sandbox")
 OTHERS = ("prometheus", "grafana")  # no programs of ours
