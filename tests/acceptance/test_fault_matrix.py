@@ -101,7 +101,7 @@ def done(stack: Stack) -> dict[Case, Job]:
     for case in READS:
         stack.vendor.add_fault(case.fault, "recordInfo", times=2, match={"prompt": case.prompt})
     for case, image in UPLOADS.items():
-        stack.vendor.add_fault(case.fault, "upload", match={"fileName": hashlib.sha256(image).hexdigest()})
+        stack.vendor.add_fault(case.fault, "upload", match={"fileName": hashlib.sha256(image).hexdigest()[:16]})
     for case in RESULTS:
         stack.vendor.add_fault(case.fault, "result", match={"prompt": case.prompt})
     jobs = {case: _one_by_one(stack, case) for case in (FIRST, BOUND)}
