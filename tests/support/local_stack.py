@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,16 @@ def motionq(home: Path, *words: str, timeout: float = 60.0, **more: str) -> subp
 
 
 class Up:
-    """A running `motionq up`."""
+    """A running `motionq up`; `settings` are set for it alone, not for other commands."""
 
-    def __init__(self, home: Path, words: Sequence[str]) -> None:
+    def __init__(self, home: Path, words: Sequence[str], settings: Mapping[str, str]) -> None:
         self.home = home
         self.data = home / "data"
         self.errors = Path(tempfile.mkstemp(dir=home, suffix=".stderr")[1])
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*COMMAND, "up", "--data-dir", str(self.data), f"--callback-port={free_port()}", *words],
-                env=environment(home),
+                env=environment(home, **settings),
                 cwd=home,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -95,9 +95,9 @@ class Up:
 
 
 @contextmanager
-def up(home: Path, *words: str) -> Iterator[Up]:
+def up(home: Path, *words: str, **settings: str) -> Iterator[Up]:
     """A ready stack over `home`/data; whatever is left of it is killed afterwards."""
-    stack = Up(home, words)
+    stack = Up(home, words, settings)
     seen: dict[int, str] = {}
     try:
         stack.wait_until_ready()
