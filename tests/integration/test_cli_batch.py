@@ -122,6 +122,13 @@ def test_the_option_is_named_as_it_was_typed(motionq: Run) -> None:
     assert json.loads(out)["error"]["field"] == "idempotency_key"
 
 
+def test_an_option_of_the_address_that_is_not_known_is_one_line(motionq: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped option of REDIS_URL ends a command with 2, not with a traceback."""
+    monkeypatch.setenv("MOTIONQ_REDIS_URL", "redis://:hush@127.0.0.1:1/0?foo=bar")
+    said = "motionq: REDIS_URL: its query has an option that is not known: foo"
+    assert motionq("list") == (2, [], [said])
+
+
 def test_a_storage_that_takes_nothing_is_named(
     motionq: Run, queue: MotionQueue, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
