@@ -18,9 +18,11 @@ import pytest
 from motionq.batch import Line
 from motionq.contract.errors import InvalidJob, InvalidSettings
 from motionq.contract.models import MODELS
+from motionq.contract.settings import Settings
 from motionq.precheck import check_lines
 from motionq.request import Request
 from motionq.staging import StagedFile, Staging, open_storage
+from motionq_worker.settings import check_storage
 
 MEDIA = Path(__file__).parents[1] / "media"
 PNG = MEDIA / "astronaut.png"
@@ -297,6 +299,15 @@ def test_storage_that_can_not_be_used(url: str, sentence: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         Staging(url)
     assert str(caught.value) == sentence
+
+
+def test_a_worker_names_a_folder_that_can_not_be_used(tmp_path: Path) -> None:
+    """A local path holds no secret: it is shown as it was written."""
+    (tmp_path / "file").touch()
+    url = f"file://{tmp_path}/file/results"
+    with pytest.raises(InvalidSettings) as caught:
+        check_storage(Settings(staging_url=f"file://{tmp_path}/staging", results_url=url))
+    assert str(caught.value) == f"MOTIONQ_RESULTS_URL: {url} can't be used: Not a directory"
 
 
 def test_the_repr_hides_credentials() -> None:

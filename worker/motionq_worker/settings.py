@@ -7,18 +7,22 @@ import os
 from urllib.parse import urlsplit
 
 from motionq.contract.errors import InvalidSettings
-from motionq.contract.redact import redact
 from motionq.contract.settings import Settings, load
-from motionq.staging import open_storage
+from motionq.staging import open_storage, shown
 from motionq_worker.decisions import Rules
 from motionq_worker.kie.account import KieAccount
 
 
 def load_worker() -> Settings:
     """Settings of a worker, from the environment and `./.env`. Raises InvalidSettings naming all that is wrong."""
-    settings = load(dotenv=True, required=("KIE_API_KEY",))
+    settings = load_account()
     check_storage(settings)
     return settings
+
+
+def load_account() -> Settings:
+    """The same for who only asks kie.ai: storage is not looked at, and no folder is made."""
+    return load(dotenv=True, required=("KIE_API_KEY",))
 
 
 def check_storage(settings: Settings) -> None:
@@ -33,7 +37,7 @@ def check_storage(settings: Settings) -> None:
             if "file" in fs.protocol and not os.access(root, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "not readable and writable")
         except OSError as error:
-            raise InvalidSettings(f"{name}: {redact(url)} can't be used: {error.strerror or error}") from None
+            raise InvalidSettings(f"{name}: {shown(url)} can't be used: {error.strerror or error}") from None
 
 
 def account(settings: Settings) -> KieAccount:

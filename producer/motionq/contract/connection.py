@@ -47,8 +47,8 @@ def client_of(url: str, **options: Any) -> Redis:
     return client
 
 
-# Answers of a server that is there and takes no writes now. Redis 6.2 wraps a script's error in words of its own, so
-# the whole text is searched.
+# Answers of a server that is there and takes no writes now: its disk fails (MISCONF), too few replicas follow it, a
+# script keeps it busy. Redis 6.2 wraps a script's error in words of its own, so the whole text is searched.
 _TAKES_NO_WRITES = ("MISCONF", "NOREPLICAS", "READONLY", "BUSY", "MASTERDOWN", "LOADING", "CLUSTERDOWN")
 
 

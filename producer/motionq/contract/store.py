@@ -139,9 +139,6 @@ class DueChecks:
     left: int
 
 
-# What a server answers while its disk fails (MISCONF), too few replicas follow it, or a script keeps it busy.
-
-
 class JobStore:
     """The records, their sets and their moves on one server, under one namespace."""
 
