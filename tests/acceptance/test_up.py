@@ -130,9 +130,7 @@ def test_the_sandbox_calls_the_receiver_back(stack: Up) -> None:
     job = _submitted(stack)
     with MotionQueue(redis_url=stack.addresses["redis_url"]) as queue:
         assert queue.wait(job, timeout=60).state is State.SUCCEEDED
-    with urllib.request.urlopen(f"{stack.addresses['sandbox_url']}/sandbox/ledger?call=callback", timeout=10) as answer:
-        lines = json.load(answer)["requests"]
-    ours = [line for line in lines if f"/callbacks/kie/{job}/" in line["callBackUrl"]]
+    ours = [line for line in stack.ledger("callback") if f"/callbacks/kie/{job}/" in line["callBackUrl"]]
     assert [line["http"] for line in ours] == [200]
     assert ours[0]["callBackUrl"].startswith(stack.addresses["callback_url"])
     assert ours[0]["callBackUrl"].rpartition("/")[2] not in (stack.data / "logs" / "callback.log").read_text()

@@ -86,6 +86,20 @@ class Up:
         request = urllib.request.Request(f"{self.addresses['sandbox_url']}/sandbox/faults", json.dumps(rule).encode())
         urllib.request.urlopen(request, timeout=10).close()
 
+    def ledger(self, call: str) -> list[dict[str, Any]]:
+        """The sandbox's ledger of one call."""
+        lines: list[dict[str, Any]] = self._of_the_sandbox(f"ledger?call={call}")["requests"]
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """The sandbox's totals."""
+        totals: dict[str, Any] = self._of_the_sandbox("ledger?summary=1")["summary"]
+        return totals
+
+    def _of_the_sandbox(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.addresses['sandbox_url']}/sandbox/{path}", timeout=10) as answer:
+            return json.load(answer)
+
     def interrupt(self, number: int = signal.SIGINT) -> float:
         """Send a signal; how many seconds it took to end."""
         began = time.monotonic()
