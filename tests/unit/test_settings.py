@@ -144,6 +144,14 @@ def test_the_environment_wins_over_dot_env_whatever_the_name(monkeypatch: pytest
     assert load(dotenv=True).server() == "redis://in-a-file"
 
 
+def test_a_secret_that_is_set_needs_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file is read only where nothing stronger says what the secret is: it may lie on another machine."""
+    (tmp_path / ".env").write_text("KIE_API_KEY_FILE=nothing\nREDIS_URL_FILE=nothing\n", encoding="utf-8")
+    monkeypatch.setenv("KIE_API_KEY", "set")
+    found = load(dotenv=True, redis_url="redis://given")
+    assert (found.kie_api_key.get_secret_value(), found.server()) == ("set", "redis://given")  # type: ignore[union-attr]
+
+
 def test_a_secret_file_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The sentence says which setting and why, wherever the line stands."""
     (tmp_path / ".env").write_text("KIE_WEBHOOK_HMAC_KEY_FILE=nothing\n", encoding="utf-8")

@@ -136,9 +136,12 @@ class _SecretFiles(PydanticBaseSettingsSource):
     def __call__(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for field_name, field in self.settings_cls.model_fields.items():
+            first = names_of(field.validation_alias)[0]  # under which the other sources put theirs, too
+            if {field_name, first} & self.current_state.keys():
+                continue  # it is set: the file need not be there
             value, _, _ = self.get_field_value(field, field_name)
-            if value is not None:  # under the first name, as the other sources do: theirs and ours must meet
-                found[names_of(field.validation_alias)[0]] = value
+            if value is not None:
+                found[first] = value
         return found
 
 
