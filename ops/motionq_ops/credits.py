@@ -8,7 +8,7 @@ from motionq.contract.errors import MotionQueueError
 from motionq.output import Code, say, say_json
 from motionq_worker.kie.client import KieClient
 from motionq_worker.kie.errors import KieFault
-from motionq_worker.settings import account, load_worker
+from motionq_worker.settings import account, load_account
 
 _US_DOLLARS = 0.005  # per credit, by kie.ai's price pages (2026)
 
@@ -21,7 +21,7 @@ class VendorFault(MotionQueueError):
 
 def credits(*, as_json: bool) -> int:
     """Asks kie.ai for the balance and prints it. Raises VendorFault, InvalidSettings."""
-    with closing(KieClient(account(load_worker()))) as client:
+    with closing(KieClient(account(load_account()))) as client:
         try:
             balance = client.credits()
         except KieFault as fault:

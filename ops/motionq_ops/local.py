@@ -115,6 +115,8 @@ class Stack:
         return {
             "redis_url": self.redis_url,
             "namespace": self.plan.namespace,
+            "staging_url": self.plan.staging_url,
+            "results_url": self.plan.results_url,
             "sandbox_url": self.sandbox_url,
             "flower_url": self.flower_url,
             "callback_url": self.plan.callback_url,

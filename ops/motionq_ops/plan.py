@@ -6,9 +6,11 @@ import sys
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from motionq.contract.settings import NAMES, SECRETS
 from motionq_ops.processes import Command
+from motionq_ops.sandbox.hosts import files_host
 from motionq_worker import flower_config
 
 SANDBOX_KEY = "sandbox-key"
@@ -29,14 +31,19 @@ _RECEIVER_OPTIONS = (
 class Plan:
     """A stack as it was asked for.
 
-    `redis_url`: a server that runs already; None starts one. `sandbox_speed`: simulated seconds per second; None is no
-    sandbox but the vendor itself. `flower_port`: None is no Flower. `callback_port`: None is no callback receiver.
-    `local_callbacks`: the vendor is told the receiver's loopback address. `environment`: what the children inherit.
+    `redis_url`: a server that runs already; None starts one. `staging_url`, `results_url`: as they were set; None is
+    a folder in the data directory. `trusted_hosts`: as they were set. `sandbox_speed`: simulated seconds per second;
+    None is no sandbox but the vendor itself. `flower_port`: None is no Flower. `callback_port`: None is no callback
+    receiver. `local_callbacks`: the vendor is told the receiver's loopback address. `environment`: what the children
+    inherit.
     """
 
     data_dir: Path
     namespace: str = "motionq"
     redis_url: str | None = None
+    staging_url: str | None = None
+    results_url: str | None = None
+    trusted_hosts: tuple[str, ...] = ()
     server_binary: str | None = None
     workers: int = 1
     sandbox_speed: float | None = None
@@ -95,6 +102,9 @@ def worker_command(plan: Plan, name: str, redis_url: str, sandbox_url: str | Non
     else:
         environment |= {"KIE_API_KEY": SANDBOX_KEY, "KIE_BASE_URL": sandbox_url, "KIE_UPLOAD_BASE_URL": sandbox_url}
         environment["NO_PROXY"] = environment["no_proxy"] = _exempt(plan.environment)
+        # The sandbox's results lie under another name than its API, as the vendor's do, and on a private address.
+        results = files_host(urlsplit(sandbox_url).netloc)
+        environment["MOTIONQ_TRUSTED_HOSTS"] = ",".join((*plan.trusted_hosts, results))
     if plan.local_callbacks and plan.callback_url:
         environment[_PUBLIC_NAME] = plan.callback_url
     return _command(plan, name, argv, environment)

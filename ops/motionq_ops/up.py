@@ -62,9 +62,12 @@ def up(
 def _plan(settings: Settings, sandbox: bool, speed: float, workers: int, asked: Ports) -> Plan:
     redis_url = settings.redis_url.get_secret_value() if settings.redis_url else None
     return Plan(
-        data_dir=settings.data_dir.expanduser().absolute(),
+        data_dir=settings.data_dir,
         namespace=settings.namespace,
         redis_url=redis_url,
+        staging_url=settings.staging_url,
+        results_url=settings.results_url,
+        trusted_hosts=settings.trusted_hosts,
         server_binary=settings.server_binary,
         workers=workers,
         sandbox_speed=speed if sandbox else None,

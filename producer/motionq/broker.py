@@ -6,11 +6,11 @@ Facts behind the values were measured; see docs/decisions/0002.
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, urlsplit, urlunsplit
 
 from motionq.contract.keys import Keys
 from motionq.contract.settings import Settings
-from motionq.contract.tls import tls_options, without_tls_options
+from motionq.contract.tls import tls_options
 
 START_TASK = "motionq.start"
 
@@ -18,12 +18,15 @@ START_TASK = "motionq.start"
 def broker_url(redis_url: str) -> str:
     """The same server in Celery's words: `unix:///path?db=0` becomes `redis+socket:///path?virtual_host=0`.
 
-    TLS is left out of it: that is `broker_tls`.
+    TLS is left out of it: that is `broker_tls`. So are the other options of the query: they are redis-py's, and kombu
+    would stop at them.
     """
     parts = urlsplit(redis_url)
+    query = parse_qs(parts.query)
     if parts.scheme != "unix":
-        return without_tls_options(redis_url)
-    database = parse_qs(parts.query).get("db", ["0"])[0]
+        path = f"/{query['db'][0]}" if "db" in query else parts.path
+        return urlunsplit((parts.scheme, parts.netloc, path, "", ""))
+    database = query.get("db", ["0"])[0]
     credentials = f"{parts.netloc.rpartition('@')[0]}@" if "@" in parts.netloc else ""
     return f"redis+socket://{credentials}{parts.path}?virtual_host={database}"
 

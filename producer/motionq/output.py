@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import difflib
 import json
 import os
 import sys
@@ -38,13 +39,13 @@ class Code(IntEnum):
 
 
 class WrongUsage(MotionQueueError):
-    """An option or argument is wrong; `field` is its name without dashes."""
+    """An option or argument is wrong; `field` is its name without dashes, `limit` what is allowed, `value` what was."""
 
     kind = "usage"
 
-    def __init__(self, message: str, *, field: str | None = None) -> None:
+    def __init__(self, message: str, *, field: str | None = None, limit: object = None, value: object = None) -> None:
         super().__init__(message)
-        self.field = field
+        self.field, self.limit, self.value = field, limit, value
 
 
 _WORST_FIRST = (Code.UNREACHABLE, Code.NOT_FOUND, Code.TIMEOUT, Code.USAGE, Code.FAILED, Code.DONE)
@@ -88,15 +89,24 @@ def _is_of_redis(error: BaseException) -> bool:
 def message_of(error: BaseException) -> str:
     """The error in one printable line."""
     if _is_usage(error):
-        text = getattr(error, "format_message")()  # noqa: B009
         context = getattr(error, "ctx", None)
         hint = f" (see `{context.command_path} --help`)" if context else ""
-        return clean(text.strip().removesuffix(".")) + hint
+        return clean(_usage_text(error).strip().removesuffix(".")) + hint
     if _is_of_redis(error):
         return clean(f"the queue's server refused: {error}")
     if isinstance(error, OSError) and not isinstance(error, MotionQueueError):
         return clean(": ".join(str(part) for part in (error.filename, error.strerror or error) if part))
     return clean(str(error))
+
+
+def _usage_text(error: BaseException) -> str:
+    """What Click says; of options that exist it would also name such as have little in common with what was typed."""
+    known = {option.lstrip("-"): option for option in getattr(error, "possibilities", None) or ()}
+    if not known:
+        return str(getattr(error, "format_message")())  # noqa: B009
+    said, typed = getattr(error, "message", ""), getattr(error, "option_name", "")
+    close = difflib.get_close_matches(typed.lstrip("-"), known, n=1)
+    return f"{said}: did you mean {known[close[0]]}?" if close else said
 
 
 def error_object(error: BaseException) -> dict[str, object]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import stat
 from collections.abc import Iterable
 from functools import cached_property
 from pathlib import Path
@@ -11,9 +10,9 @@ from pathlib import Path
 from motionq.batch import BadLine, Line
 from motionq.contract.errors import InvalidJob
 from motionq.contract.job import UrlSource
-from motionq.contract.models import Kind, check_file, find_model
-from motionq.media import HEAD_BYTES, recognise
+from motionq.contract.models import Kind, find_model
 from motionq.request import Media, Request, is_url
+from motionq.sources import look, opened
 
 _KINDS: tuple[Kind, Kind] = ("image", "video")
 
@@ -62,28 +61,11 @@ def _fault_of(path: Path, model: str, kind: Kind) -> InvalidJob | None:
     return None
 
 
-def _check(path: Path, model: str, kind: Kind) -> None:
-    """Type by content and bytes. Staging says the same of a single file, but reads and stores it on the way."""
-    fault = "is not a regular file"
-    try:
-        facts = path.stat()
-        if stat.S_ISREG(facts.st_mode):
-            with path.open("rb") as handle:
-                found = recognise(handle.read(HEAD_BYTES))
-            mime = found.mime if found else None
-            if facts.st_size:
-                check_file(find_model(model), kind, mime, facts.st_size, name=path.name)
-                return
-            fault = "is empty"
-        elif stat.S_ISDIR(facts.st_mode):
-            fault = "is a folder"
-    except FileNotFoundError:
-        raise InvalidJob(f"{kind}: no such file: {path}", field=kind, value=str(path)) from None
-    except OSError as error:
-        fault = f"can't be read: {error.strerror}"
-    except ValueError:  # a zero byte in the path
-        fault = "is not a path"
-    raise InvalidJob(f"{kind}: {path} {fault}", field=kind, value=str(path))
+def _check(path: Path, name: str, kind: Kind) -> None:
+    """As staging does, which then reads all of the file and stores it."""
+    model = find_model(name)
+    with opened(path, kind, model.limits(kind).max_bytes) as (called, handle):
+        look(handle, called, model, kind)
 
 
 class _Asked:

@@ -10,11 +10,9 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import os
 import secrets
 import shutil
-import stat
 import tempfile
 import time
 from collections.abc import Iterator
@@ -26,15 +24,13 @@ from fsspec.core import split_protocol, url_to_fs
 from fsspec.registry import known_implementations
 
 from motionq.contract.errors import InvalidJob, InvalidSettings, MotionQueueError
-from motionq.contract.models import Kind, VendorModel, check_size, check_type
+from motionq.contract.models import Kind, VendorModel, check_size
 from motionq.contract.redact import redact
-from motionq.media import HEAD_BYTES, TYPES, recognise
+from motionq.media import TYPES
+from motionq.sources import CHUNK_BYTES, Source, look, opened, read
 
-CHUNK_BYTES = 1024 * 1024
 SETTING = "MOTIONQ_STAGING_URL"
 _YOUNG = 86_400.0  # seconds: a file whose time can't be renewed is written again when it is older
-
-Source = str | os.PathLike[str] | bytes | BinaryIO
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +73,7 @@ class Staging:
         Raises `InvalidJob` with field `image` or `video`: no such file, a folder, unreadable, empty, of a wrong type,
         too large (nothing beyond the limit is read); `InvalidSettings` when the storage takes no files.
         """
-        with _opened(source, kind, model.limits(kind).max_bytes) as (name, handle):
+        with opened(source, kind, model.limits(kind).max_bytes) as (name, handle):
             start = handle.tell()
             staged = _measure(handle, name, model, kind)
             handle.seek(start)
@@ -142,7 +138,7 @@ class Staging:
             raise
         except Exception as error:  # each back end has errors of its own, whose words may hold anything
             reason = error.strerror if isinstance(error, OSError) and error.strerror else type(error).__name__
-            raise InvalidSettings(f"{SETTING}: {_shown(self.url)} takes no files: {reason}") from error
+            raise InvalidSettings(f"{SETTING}: {shown(self.url)} takes no files: {reason}") from error
 
     def _renew(self, staged: StagedFile) -> bool:
         """Whether the file is as good as new; never makes one that has just been taken away."""
@@ -193,8 +189,8 @@ def _missing_package(scheme: str) -> str:
     return f"needs a package that is not installed ({known.get('err', 'unknown')})"
 
 
-def _shown(url: str) -> str:
-    """The address without what may be secret in it; a local one has nothing of the kind."""
+def shown(url: str) -> str:
+    """A storage address without what may be secret in it; a local one has nothing of the kind."""
     return url if split_protocol(url)[0] in (None, "file", "local") else redact(url)
 
 
@@ -206,80 +202,18 @@ def _gone(staged: StagedFile) -> FileNotFoundError:
     return FileNotFoundError(f"{staged.name} ({staged.sha256[:12]}…) is no longer in the staging storage")
 
 
-@contextlib.contextmanager
-def _opened(source: Source, kind: Kind, limit: int) -> Iterator[tuple[str, IO[bytes]]]:
-    """A name for sentences and a handle that can be read twice."""
-    if isinstance(source, (bytes, bytearray, memoryview)):
-        yield "the data given", io.BytesIO(source)
-    elif isinstance(source, (str, os.PathLike)):
-        path = Path(source)
-        with _open_path(path, kind) as handle:
-            yield path.name, handle
-    elif source.seekable():
-        yield _name_of(source), source
-    else:
-        with tempfile.TemporaryFile() as spool:
-            _spool(source, spool, limit, kind)
-            yield _name_of(source), spool
-
-
-def _open_path(path: Path, kind: Kind) -> IO[bytes]:
-    try:
-        mode = path.stat().st_mode
-        if stat.S_ISREG(mode):
-            return path.open("rb")
-        fault = "is a folder" if stat.S_ISDIR(mode) else "is not a regular file"
-    except FileNotFoundError:
-        raise InvalidJob(f"{kind}: no such file: {path}", field=kind, value=str(path)) from None
-    except OSError as error:
-        fault = f"can't be read: {error.strerror}"
-    except ValueError:
-        fault = "is not a path"
-    raise InvalidJob(f"{kind}: {path} {fault}", field=kind, value=str(path))
-
-
-def _name_of(source: BinaryIO) -> str:
-    name = getattr(source, "name", None)
-    return Path(name).name if isinstance(name, str) and name else "the file object given"
-
-
-def _spool(source: BinaryIO, spool: IO[bytes], limit: int, kind: Kind) -> None:
-    """Copy what can be read only once, up to one byte more than the limit: enough to see that it is too large."""
-    left = limit + 1
-    while left > 0 and (chunk := _read(source, min(CHUNK_BYTES, left), kind, _name_of(source))):
-        spool.write(chunk)
-        left -= len(chunk)
-    spool.seek(0)
-
-
 def _measure(handle: IO[bytes], name: str, model: VendorModel, kind: Kind) -> StagedFile:
-    """Hash and check the whole content, in chunks; stops at the first byte beyond the limit."""
+    """Check and hash the whole content, in chunks; stops at the first byte beyond the limit."""
     start = handle.tell()
-    head = _read(handle, HEAD_BYTES, kind, name)
-    if not isinstance(head, bytes):
-        raise InvalidJob(f"{kind}: {name} gives text, open it in binary mode ('rb')", field=kind)
-    if not head:
-        check_size(model, kind, 0, name=name)
-    found = recognise(head)
-    check_type(model, kind, found.mime if found else None, name=name)
-    assert found is not None
-    check_size(model, kind, handle.seek(0, os.SEEK_END) - start, name=name)
+    found = look(handle, name, model, kind)
     handle.seek(start)
     sha256, size = _hash(handle, model, kind, name)
     return StagedFile(sha256=sha256, size=size, media_type=found.mime, name=name)
 
 
-def _read(handle: IO[bytes], size: int, kind: Kind, name: str) -> bytes:
-    """Up to `size` bytes. Raises InvalidJob when the caller's file can't be read: that is no fault of the storage."""
-    try:
-        return handle.read(size)
-    except OSError as error:
-        raise InvalidJob(f"{kind}: {name} can't be read: {error.strerror or error}", field=kind, value=name) from None
-
-
 def _hash(handle: IO[bytes], model: VendorModel, kind: Kind, name: str) -> tuple[str, int]:
     digest, size = hashlib.sha256(), 0
-    while chunk := _read(handle, CHUNK_BYTES, kind, name):
+    while chunk := read(handle, CHUNK_BYTES, kind, name):
         digest.update(chunk)
         size += len(chunk)
         check_size(model, kind, size, name=name)  # the file may grow while it is read
@@ -290,7 +224,7 @@ def _copy(handle: IO[bytes], fs: Any, path: str, staged: StagedFile, kind: Kind)
     """Write the measured content to `path`, and make sure that it still is the measured content."""
     digest, left = hashlib.sha256(), staged.size
     with fs.open(path, "wb") as writer:
-        while left > 0 and (chunk := _read(handle, min(CHUNK_BYTES, left), kind, staged.name)):
+        while left > 0 and (chunk := read(handle, min(CHUNK_BYTES, left), kind, staged.name)):
             digest.update(chunk)
             writer.write(chunk)
             left -= len(chunk)

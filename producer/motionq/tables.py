@@ -24,6 +24,7 @@ from motionq.purchases import counted
 _STYLES = {State.SUCCEEDED: "green", State.FAILED: "red", State.CANCELLED: "dim", State.SUBMIT_UNKNOWN: "yellow"}
 _PLAIN_WIDTH = 10_000  # cells are never cut or wrapped for a program that reads them
 _LIST_COLUMNS = ("JOB", "STATE", "AGE", "TOOK", "LEFT", "TENANT", "LABELS", "TASK", "OUTCOME")
+_BY_HAND = ("operator", "restored")  # only a person opens a gate that was closed for these
 _GAP = 2  # blanks between two columns
 
 
@@ -225,7 +226,9 @@ def _opens(gate: GateStatus) -> str:
         return "one job tries now: kie.ai's answer decides"
     if gate.until:
         return f"until {iso(gate.until)}"
-    return "until its reason is gone or `motionq gate resume`"
+    if gate.reason in _BY_HAND:
+        return "until `motionq gate resume`"
+    return "until its reason is gone" + ("" if gate.reason == "memory" else " or `motionq gate resume`")
 
 
 # -- rendering --------------------------------------------------------------------------------------------------------

@@ -38,6 +38,7 @@ VARIABLES = environment_file(SANDBOX_ENV) | {
     "MOTIONQ_TRANSFERS": "2",
     "MOTIONQ_MAX_IN_FLIGHT": "30",
     "MOTIONQ_MAX_CREDITS_PER_DAY": "5000",
+    "MOTIONQ_TRUSTED_HOSTS": "localhost",  # on the loopback interface files have its other name
 }
 LOGIN = ("motionq", "sandbox")
 OTHERS = ("prometheus", "grafana")  # no programs of ours

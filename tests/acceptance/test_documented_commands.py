@@ -112,6 +112,7 @@ class World:
             "KIE_API_KEY": self.vendor.api_key,
             "KIE_BASE_URL": self.vendor.url,
             "KIE_UPLOAD_BASE_URL": self.vendor.url,
+            "MOTIONQ_TRUSTED_HOSTS": self.vendor.files_host,
             "MOTIONQ_REDIS_URL": self.server.url,
             "MOTIONQ_TICK": "0.1s",
             "FLOWER_PORT": "0",

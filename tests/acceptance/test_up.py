@@ -130,9 +130,7 @@ def test_the_sandbox_calls_the_receiver_back(stack: Up) -> None:
     job = _submitted(stack)
     with MotionQueue(redis_url=stack.addresses["redis_url"]) as queue:
         assert queue.wait(job, timeout=60).state is State.SUCCEEDED
-    with urllib.request.urlopen(f"{stack.addresses['sandbox_url']}/sandbox/ledger?call=callback", timeout=10) as answer:
-        lines = json.load(answer)["requests"]
-    ours = [line for line in lines if f"/callbacks/kie/{job}/" in line["callBackUrl"]]
+    ours = [line for line in stack.ledger("callback") if f"/callbacks/kie/{job}/" in line["callBackUrl"]]
     assert [line["http"] for line in ours] == [200]
     assert ours[0]["callBackUrl"].startswith(stack.addresses["callback_url"])
     assert ours[0]["callBackUrl"].rpartition("/")[2] not in (stack.data / "logs" / "callback.log").read_text()
@@ -228,18 +226,26 @@ def test_a_killed_stack_leaves_nothing_behind(tmp_path: Path) -> None:
         assert again.addresses["pid"] == again.process.pid
 
 
-def test_jobs_for_the_sandbox_lie_apart(tmp_path: Path) -> None:
-    """What was submitted to try things out is not there when the stack later runs with a real key."""
-    with up(tmp_path, "--sandbox", "--workers=0", "--flower-port=0") as stack:
-        with MotionQueue(redis_url=stack.addresses["redis_url"]) as queue:
-            _submitted(stack)
-            assert len(queue.list()) == 1
+def test_jobs_go_where_the_stack_looks_and_those_for_the_sandbox_lie_apart(tmp_path: Path) -> None:
+    """A command that only finds the stack submits into its namespace, and leaves the files in its staging storage.
+
+    What was submitted to try things out is not there when the stack later runs with a real key.
+    """
+    own = {"MOTIONQ_NAMESPACE": "own", "MOTIONQ_STAGING_URL": str(tmp_path / "files")}
+    with up(tmp_path, "--sandbox", "--workers=0", "--flower-port=0", **own) as stack:
+        with MotionQueue(redis_url=stack.addresses["redis_url"], namespace="own") as queue:
+            job = _submitted(stack)
+            assert [found.id for found in queue.list()] == [job]
+        listed = stack.command("list", "--json")
+        assert [json.loads(line)["id"] for line in listed.stdout.splitlines()] == [job]
+        assert len([path for path in (tmp_path / "files").rglob("*") if path.is_file()]) == 2
         sandbox_server = stack.addresses["redis_url"]
     (tmp_path / ".env").write_text("KIE_API_KEY=not-a-key\n")
     with up(tmp_path, "--workers=0", "--flower-port=0") as stack:
         assert stack.addresses["redis_url"] != sandbox_server
-        with MotionQueue(redis_url=stack.addresses["redis_url"]) as queue:
-            assert queue.list() == []
+        for namespace in ("motionq", "own"):
+            with MotionQueue(redis_url=stack.addresses["redis_url"], namespace=namespace) as queue:
+                assert queue.list() == []
 
 
 @pytest.mark.parametrize(

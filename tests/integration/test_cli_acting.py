@@ -186,7 +186,7 @@ def test_the_gate(motionq: Command, queue: MotionQueue, submitted: Callable[[], 
     assert (paused.code, paused.err) == (0, "")
     first, second, third = paused.out.splitlines()
     assert first == "closed: operator: moving the server"
-    assert re.fullmatch(r"since \S+Z, until its reason is gone or `motionq gate resume`", second)
+    assert re.fullmatch(r"since \S+Z, until `motionq gate resume`", second)
     assert third == "1 in flight, 0 waiting"
     (status,) = motionq("gate", "status", "--json").jsons
     assert status == queue.gate().to_json()
@@ -222,7 +222,10 @@ def test_the_days_budget_closes_the_gate(queue: MotionQueue, tmp_path: Path) -> 
 
 # -- credits ----------------------------------------------------------------------------------------------------------
 def test_credits(motionq: Command) -> None:
-    """`motionq credits` asks the vendor; without a key 2, with a key that is refused 1 and the vendor's words."""
+    """`motionq credits` asks the vendor; without a key 2, with a key that is refused 1 and the vendor's words.
+
+    It needs no storage, and looks at none.
+    """
     with SandboxProcess(credits=12_345.5) as vendor:
         where = {"KIE_BASE_URL": vendor.url, "KIE_UPLOAD_BASE_URL": vendor.url}
         whole = _Whole(motionq)
@@ -230,6 +233,9 @@ def test_credits(motionq: Command) -> None:
         assert (shown.returncode, shown.stdout) == (0, "12,345.5 credits (about US$61.73)\n")
         as_json = whole("credits", "--json", KIE_API_KEY=vendor.api_key, **where)
         assert as_json.stdout == '{"credits": 12345.5}\n'
+        away = {"MOTIONQ_RESULTS_URL": "s3://bucket/results"}  # whose package is not installed
+        assert whole("credits", KIE_API_KEY=vendor.api_key, **where, **away).returncode == 0
+        assert not (motionq.folder / "data").exists()  # a question makes no folders
         refused = whole("credits", KIE_API_KEY="wrong", **where)
         assert (refused.returncode, refused.stdout) == (1, "")
         assert re.fullmatch(r"motionq: kie\.ai refused the key: 401 .+\n", refused.stderr)

@@ -11,6 +11,7 @@ import pytest
 
 from motionq import IdempotencyConflict, InvalidJob, InvalidSettings, MotionQueue, Settings
 from motionq.cli import app
+from motionq.contract.states import State
 from motionq.output import run
 
 MEDIA = Path(__file__).parents[1] / "media"
@@ -120,6 +121,33 @@ def test_the_option_is_named_as_it_was_typed(motionq: Run) -> None:
     assert motionq(*words) == (2, [], ["motionq: key: 201 characters, allowed are 1 to 200"])
     _, (out,), _ = motionq(*words, "--json")
     assert json.loads(out)["error"]["field"] == "idempotency_key"
+
+
+@pytest.mark.parametrize(
+    ("words", "limit", "value"),
+    [
+        (("submit", "--image", "a.png", "--video", "b.mp4", "--deadline", "tomorrow"), None, "tomorrow"),
+        (("submit", "--image", "a.png", "--video", "b.mp4", "--label", "red"), None, ["red"]),
+        (("list", "--state", "bogus"), list(State), "bogus"),
+        (("list", "--since", "1x"), None, "1x"),
+        (("wait", "--all", "--timeout", "1q"), None, "1q"),
+    ],
+)
+def test_a_value_that_can_not_be_read_is_in_the_json(
+    motionq: Run, words: tuple[str, ...], limit: object, value: object
+) -> None:
+    """Programs get what was given, and all that would have been allowed where that is a list."""
+    code, (line,), err = motionq(*words, "--json")
+    error, field = json.loads(line)["error"], words[-2].removeprefix("--")
+    assert (code, err, error.pop("message").partition(":")[0]) == (2, [], field)
+    assert error == {"kind": "usage", "field": field, "limit": limit, "value": value}
+
+
+def test_an_option_of_the_address_that_is_not_known_is_one_line(motionq: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mistyped option of REDIS_URL ends a command with 2, not with a traceback."""
+    monkeypatch.setenv("MOTIONQ_REDIS_URL", "redis://:hush@127.0.0.1:1/0?foo=bar")
+    said = "motionq: REDIS_URL: its query has an option that is not known: foo"
+    assert motionq("list") == (2, [], [said])
 
 
 def test_a_storage_that_takes_nothing_is_named(

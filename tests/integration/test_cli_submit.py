@@ -100,7 +100,11 @@ def bad_files(tmp_path: Path) -> None:
         ([*FILES, "--priority", "urgent"], "priority: 'urgent' is not one of low, normal, high"),
         ([*FILES, "--deadline", "soon"], "deadline: 'soon' is neither a duration .*"),
         ([*FILES, "--label", "red"], "label: 'red' is not a label: write name=value"),
-        ([*FILES, "--promt", "x"], "No such option: --promt.*--prompt.*"),
+        (
+            [*FILES, "--promt", "x"],
+            r"No such option: --promt: did you mean --prompt\? \(see `motionq submit --help`\)",
+        ),
+        ([*FILES, "--quality", "4k"], r"No such option: --quality \(see `motionq submit --help`\)"),
         (
             ["--image", "ftp://u:secret@x.example/a.png?sig=secret", "--video", MP4],
             r"image: ftp://x\.example/a\.png\?… is not an http or https address",

@@ -15,9 +15,14 @@ from typing import BinaryIO, cast
 
 import pytest
 
+from motionq.batch import Line
 from motionq.contract.errors import InvalidJob, InvalidSettings
 from motionq.contract.models import MODELS
+from motionq.contract.settings import Settings
+from motionq.precheck import check_lines
+from motionq.request import Request
 from motionq.staging import StagedFile, Staging, open_storage
+from motionq_worker.settings import check_storage
 
 MEDIA = Path(__file__).parents[1] / "media"
 PNG = MEDIA / "astronaut.png"
@@ -120,10 +125,21 @@ def sources(tmp_path: Path) -> dict[str, tuple[object, str]]:
         "empty": (empty, "image: empty.png is empty"),
         "no bytes": (b"", "image: the data given is empty"),
         "text": (io.StringIO("abc"), "image: the file object given gives text, open it in binary mode ('rb')"),
+        "a picture as text": (
+            io.TextIOWrapper(io.BytesIO(PNG.read_bytes()), encoding="utf-8"),
+            "image: the file object given gives text, open it in binary mode ('rb')",
+        ),
+        "no name": ("", "image: no file is named"),
     }
 
 
-@pytest.mark.parametrize("case", ["missing", "folder", "device", "unreadable", "nul", "empty", "no bytes", "text"])
+CASES = (
+    *("missing", "folder", "device", "unreadable", "nul", "empty", "no bytes"),
+    *("text", "a picture as text", "no name"),
+)
+
+
+@pytest.mark.parametrize("case", CASES)
 def test_what_can_not_be_staged_is_one_sentence(case: str, tmp_path: Path) -> None:
     """Every unusable source is an InvalidJob that names the field and the fault, and nothing is stored."""
     source, sentence = sources(tmp_path)[case]
@@ -132,6 +148,27 @@ def test_what_can_not_be_staged_is_one_sentence(case: str, tmp_path: Path) -> No
         staging.put(cast(BinaryIO, source), model=MODEL, kind="image")
     assert (caught.value.field, str(caught.value)) == ("image", sentence)
     assert not (tmp_path / "s").exists()
+
+
+def test_a_forgotten_b_is_one_sentence(tmp_path: Path) -> None:
+    """A media file or a pipe opened as text is refused in words, wherever its first byte stops the decoder."""
+    staging = Staging(str(tmp_path / "s"))
+    read_end, write_end = os.pipe()
+    with os.fdopen(write_end, "wb") as pipe:
+        pipe.write(PNG_HEAD)
+    with os.fdopen(read_end, encoding="utf-8") as piped, MP4.open(encoding="utf-8") as opened:
+        for source, name in ((piped, "the file object given"), (opened, "bigbuckbunny.mp4")):
+            with pytest.raises(InvalidJob) as caught:
+                staging.put(cast(BinaryIO, source), model=MODEL, kind="video")
+            assert str(caught.value) == f"video: {name} gives text, open it in binary mode ('rb')"
+
+
+@pytest.mark.parametrize("case", ["missing", "folder", "device", "unreadable", "nul", "empty"])
+def test_a_batch_says_what_staging_says(case: str, tmp_path: Path) -> None:
+    """Files of a batch are looked at before any is staged, by the same code and in the same words."""
+    source, sentence = sources(tmp_path)[case]
+    (bad,) = check_lines([Line(7, Request(image=cast(Path, source), video=MP4))])
+    assert (bad.number, bad.error.field, str(bad.error)) == (7, "image", sentence)
 
 
 class Counting(io.RawIOBase):
@@ -262,6 +299,15 @@ def test_storage_that_can_not_be_used(url: str, sentence: str) -> None:
     with pytest.raises(InvalidSettings) as caught:
         Staging(url)
     assert str(caught.value) == sentence
+
+
+def test_a_worker_names_a_folder_that_can_not_be_used(tmp_path: Path) -> None:
+    """A local path holds no secret: it is shown as it was written."""
+    (tmp_path / "file").touch()
+    url = f"file://{tmp_path}/file/results"
+    with pytest.raises(InvalidSettings) as caught:
+        check_storage(Settings(staging_url=f"file://{tmp_path}/staging", results_url=url))
+    assert str(caught.value) == f"MOTIONQ_RESULTS_URL: {url} can't be used: Not a directory"
 
 
 def test_the_repr_hides_credentials() -> None:

@@ -121,6 +121,7 @@ def _bought(stack: Stack) -> dict[str, str]:
         "SERVER": server_identity(stack.redis),
         "HOST": "host",
         "VENDOR": stack.vendor.url,
+        "FILES": stack.vendor.files_url,
         "TASK_SUCCEEDED": "0" * 32,
     }
     for name, path, mime in (("IMAGE_URL", IMAGE, "image/png"), ("VIDEO_URL", DANCE, "video/mp4")):

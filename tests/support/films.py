@@ -1,7 +1,8 @@
-"""Small media made for a test."""
+"""Small media made for a test, and what is in a film when all of it is played."""
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from io import BytesIO
 from pathlib import Path
 
@@ -26,3 +27,21 @@ def film(path: Path, seconds: float, *, fps: int = 10, width: int = 352, height:
             container.mux(stream.encode(frame))
         container.mux(stream.encode())
     return path
+
+
+@dataclass(frozen=True)
+class Played:
+    """A film as it was played: `seconds` are its decoded frames by their rate."""
+
+    width: int
+    height: int
+    seconds: float
+
+
+def played(path: Path) -> Played:
+    """Decode every frame."""
+    with av.open(str(path)) as container:
+        stream = container.streams.video[0]
+        frames = sum(1 for _ in container.decode(stream))
+        assert stream.average_rate is not None
+        return Played(stream.width, stream.height, float(frames / stream.average_rate))

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -36,16 +36,16 @@ def motionq(home: Path, *words: str, timeout: float = 60.0, **more: str) -> subp
 
 
 class Up:
-    """A running `motionq up`."""
+    """A running `motionq up`; `settings` are set for it alone, not for other commands."""
 
-    def __init__(self, home: Path, words: Sequence[str]) -> None:
+    def __init__(self, home: Path, words: Sequence[str], settings: Mapping[str, str]) -> None:
         self.home = home
         self.data = home / "data"
         self.errors = Path(tempfile.mkstemp(dir=home, suffix=".stderr")[1])
         with self.errors.open("wb") as errors:
             self.process = subprocess.Popen(
                 [*COMMAND, "up", "--data-dir", str(self.data), f"--callback-port={free_port()}", *words],
-                env=environment(home),
+                env=environment(home, **settings),
                 cwd=home,
                 stdout=subprocess.PIPE,
                 stderr=errors,
@@ -86,6 +86,20 @@ class Up:
         request = urllib.request.Request(f"{self.addresses['sandbox_url']}/sandbox/faults", json.dumps(rule).encode())
         urllib.request.urlopen(request, timeout=10).close()
 
+    def ledger(self, call: str) -> list[dict[str, Any]]:
+        """The sandbox's ledger of one call."""
+        lines: list[dict[str, Any]] = self._of_the_sandbox(f"ledger?call={call}")["requests"]
+        return lines
+
+    def summary(self) -> dict[str, Any]:
+        """The sandbox's totals."""
+        totals: dict[str, Any] = self._of_the_sandbox("ledger?summary=1")["summary"]
+        return totals
+
+    def _of_the_sandbox(self, path: str) -> Any:
+        with urllib.request.urlopen(f"{self.addresses['sandbox_url']}/sandbox/{path}", timeout=10) as answer:
+            return json.load(answer)
+
     def interrupt(self, number: int = signal.SIGINT) -> float:
         """Send a signal; how many seconds it took to end."""
         began = time.monotonic()
@@ -95,9 +109,9 @@ class Up:
 
 
 @contextmanager
-def up(home: Path, *words: str) -> Iterator[Up]:
+def up(home: Path, *words: str, **settings: str) -> Iterator[Up]:
     """A ready stack over `home`/data; whatever is left of it is killed afterwards."""
-    stack = Up(home, words)
+    stack = Up(home, words, settings)
     seen: dict[int, str] = {}
     try:
         stack.wait_until_ready()

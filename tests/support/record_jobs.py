@@ -144,7 +144,7 @@ def _keys(stack: Stack) -> list[dict[str, Any]]:
 
 def _impersonal(text: str, stack: Stack, jobs: Mapping[str, Job]) -> str:
     """Names in capitals for what is another one in every test: addresses, tasks, the server, the machine."""
-    names = {"SERVER": server_identity(stack.redis), "VENDOR": stack.vendor.url}
+    names = {"SERVER": server_identity(stack.redis), "VENDOR": stack.vendor.url, "FILES": stack.vendor.files_url}
     for name, job in jobs.items():
         record = stack.store.get(job.id)
         if record.task_id:
@@ -152,7 +152,7 @@ def _impersonal(text: str, stack: Stack, jobs: Mapping[str, Job]) -> str:
             names[f"TASK_{name.upper()}"] = record.task_id
         if name == "delivering":
             names["RESULT_URL"] = record.verdict["urls"][0]
-    for name, value in sorted(names.items(), key=lambda pair: -len(pair[1])):  # VENDOR is a part of the addresses
+    for name, value in sorted(names.items(), key=lambda pair: -len(pair[1])):  # FILES is a part of addresses
         text = text.replace(value, f"<{name}>")
     return text.replace(f"@{socket.gethostname()}", "@<HOST>")  # a short name may be a part of an ID
 

@@ -113,6 +113,7 @@ class Stack:
                 "KIE_API_KEY": self.vendor.api_key,
                 "KIE_BASE_URL": self.vendor.url,
                 "KIE_UPLOAD_BASE_URL": self.vendor.url,
+                "MOTIONQ_TRUSTED_HOSTS": self.vendor.files_host,
                 "MOTIONQ_STAGING_URL": f"file://{self.folder}/staging",
                 "MOTIONQ_RESULTS_URL": f"file://{self.folder}/results",
                 "MOTIONQ_DATA_DIR": str(self.folder),

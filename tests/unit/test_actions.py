@@ -155,9 +155,16 @@ def test_the_gate_in_lines() -> None:
     assert gate_lines(GateStatus(open=True, in_flight=3, waiting=12)) == "open: 3 in flight, 12 waiting"
     since = "closed: operator: moving house\nsince 2027-01-15T08:00:00.000Z, "
     for fields, opens in (
-        ({}, "until its reason is gone or `motionq gate resume`"),
+        ({}, "until `motionq gate resume`"),
         ({"until": _at(NOW + 1000)}, "until 2027-01-15T08:00:01.000Z"),
         ({"until": _at(NOW), "half_open": True}, "one job tries now: kie.ai's answer decides"),
     ):
         changes: dict[str, Any] = dict(fields)
         assert gate_lines(dataclasses.replace(gate, **changes)) == f"{since}{opens}\n1 in flight, 2 waiting"
+    for reason, opens in (
+        ("restored", "until `motionq gate resume`"),  # no reason that goes by itself
+        ("no_credits", "until its reason is gone or `motionq gate resume`"),
+        ("memory", "until its reason is gone"),  # nobody can resume a full server
+    ):
+        closed = GateStatus(open=False, reason=reason, in_flight=0, waiting=0)
+        assert gate_lines(closed) == f"closed: {reason}\n{opens}\n0 in flight, 0 waiting"

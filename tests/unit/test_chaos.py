@@ -11,7 +11,7 @@ from motionq.contract.record import PurchaseLine, Record
 from motionq.contract.states import Purchase, State
 from motionq_ops.bench.chaos_plan import TROUBLES, draw
 from motionq_ops.books import Task, addressed, balance, task_of
-from motionq_ops.sandbox.faults import parse_rule
+from motionq_ops.sandbox.rules import parse_rule
 
 JOB, NONCE = "j" * 26, "a" * 40
 _SPEC = JobSpec(image=UrlSource(url="https://host/hero.png"), video=UrlSource(url="https://host/dance.mp4"))

@@ -102,9 +102,9 @@ def test_the_worst_code_wins() -> None:
             {"kind": "invalid_job", "field": "mode", "limit": ["720p"], "value": "4k", "message": "mode: no"},
         ),
         (
-            WrongUsage("since: no", field="since"),
+            WrongUsage("since: no", field="since", limit=["2h"], value="1x"),
             2,
-            {"kind": "usage", "field": "since", "limit": None, "value": None, "message": "since: no"},
+            {"kind": "usage", "field": "since", "limit": ["2h"], "value": "1x", "message": "since: no"},
         ),
         (
             InvalidSettings("X is not set"),

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from motionq_worker import healthy
+from support.wire import http, says, servers
 
 NOW = 1_000_000.0
 
@@ -35,6 +36,15 @@ def test_the_check_is_small(tmp_path: Path) -> None:
     run = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=tmp_path, timeout=30)
 
     assert {"celery", "redis", "pydantic", "motionq"} & {name.partition(".")[0] for name in run.stdout.split()} == set()
+
+
+def test_an_answer_without_the_words_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:
+    """An exporter that answers and has no figures is not well: the check can ask for a line of the answer."""
+    with servers() as start:
+        url = start(says(http(b"motionq_up 0.0\n"))).url
+        assert healthy.main([url, "motionq_up"]) == 0
+        assert healthy.main([url, "motionq_up 1.0"]) == 1
+    assert capsys.readouterr().err == f"motionq: {url} answers, and does not say `motionq_up 1.0`\n"
 
 
 def test_an_address_that_does_not_answer_is_a_fault(capsys: pytest.CaptureFixture[str]) -> None:

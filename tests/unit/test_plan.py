@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from motionq_ops.plan import (
@@ -44,11 +45,22 @@ def test_a_worker_of_the_sandbox_never_sees_the_real_key() -> None:
         "MOTIONQ_DATA_DIR": "/data",
         "MOTIONQ_SUBMIT_RATE": "1/1s",
         "MOTIONQ_STAGING_URL": "s3://ours",
+        "MOTIONQ_TRUSTED_HOSTS": "localhost:1",
         "NO_PROXY": "example.com,127.0.0.1,localhost",
         "no_proxy": "example.com,127.0.0.1,localhost",
         "PYTHONUNBUFFERED": "1",
         "TMPDIR": "/data/tmp",
     }
+
+
+def test_the_sandbox_results_are_trusted_beside_what_was_set() -> None:
+    """Results lie under another name than the API, as the vendor's do: that one is trusted, and no other is lost."""
+    trusting = replace(SANDBOX, trusted_hosts=("files.local", "10.0.0.7"))
+    told = worker_command(trusting, "w1", "unix:///s", "http://127.0.0.1:8900").environment
+    assert told["MOTIONQ_TRUSTED_HOSTS"] == "files.local,10.0.0.7,localhost:8900"
+    own = FOREIGN | {"MOTIONQ_TRUSTED_HOSTS": "files.local"}
+    real = worker_command(replace(REAL, environment=own), "w1", "unix:///s", None).environment
+    assert real["MOTIONQ_TRUSTED_HOSTS"] == "files.local"
 
 
 def test_a_real_worker_gets_the_vendors_settings_and_our_server() -> None:

@@ -35,12 +35,18 @@ class App:
     fault: Exception | None = None
     stored: list[Named] = field(default_factory=list)
     woken: list[None] = field(default_factory=list)
+    counted: list[str] = field(default_factory=list)
 
     def store(self, named: Sequence[Named]) -> list[str]:
         if self.fault:
             raise self.fault
         self.stored += named
         return [self.outcome] * len(named)
+
+    def prove(self, tokens: Sequence[str]) -> list[str]:
+        if self.fault:
+            raise self.fault
+        return [""] * len(tokens)
 
     def call(
         self,
@@ -51,7 +57,7 @@ class App:
         headers: Iterable[tuple[bytes, bytes]] = (),
     ) -> tuple[int, dict[bytes, bytes], bytes]:
         waker = _Counting(self.woken)
-        app = Receiver(self.store, self.key, waker)
+        app = Receiver(self.store, self.key, waker, self.prove, self.counted.append)
         return asyncio.run(_call(app, [body] if isinstance(body, bytes) else list(body), path, method, [*headers]))
 
     def status(self, *args: Any, **kwargs: Any) -> int:
@@ -224,6 +230,14 @@ def test_only_post_stores(method: str) -> None:
 def test_health_is_answered_without_the_server(method: str, status: int) -> None:
     """/healthz says that the process answers; a queue's server that is away does not get the receiver restarted."""
     assert App(fault=QueueUnavailable("away")).status(path="/healthz", method=method) == status
+
+
+@pytest.mark.parametrize(("fault", "status"), [(None, 200), (QueueUnavailable("away"), 503)])
+def test_readiness_asks_the_server(fault: Exception | None, status: int) -> None:
+    """/readyz says whether a callback could be stored now, for health checks; it counts as no callback."""
+    app = App(fault=fault)
+    assert app.status(path="/readyz", method="GET") == status
+    assert app.counted == []
 
 
 def test_a_body_is_read_no_further_than_its_limit() -> None:

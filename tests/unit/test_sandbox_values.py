@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import random
 import statistics
 from collections import deque
@@ -10,9 +11,11 @@ import pytest
 
 from motionq_ops.sandbox.accounts import Account, admit, most_in_window
 from motionq_ops.sandbox.clock import Clock
-from motionq_ops.sandbox.faults import BadFault, Rules, parse_rule
+from motionq_ops.sandbox.faults import FAULTS
+from motionq_ops.sandbox.hosts import files_host
 from motionq_ops.sandbox.prices import PRICES, billed_seconds, cost
 from motionq_ops.sandbox.render import Box, film_size, picture_box
+from motionq_ops.sandbox.rules import BadFault, Rules, parse_rule
 from motionq_ops.sandbox.settings import BadSetting, Settings, changed, parse_rate
 from motionq_ops.sandbox.tasks import Plan, Reading, draw_plan, read
 
@@ -157,3 +160,63 @@ def test_settings():
     for values in ({"rate_limit": "0/10"}, {"validation_code": 404}, {"speed": 0}, {"x": 1}, {"read_limit": "3"}):
         with pytest.raises(BadSetting):
             changed(Settings(), values)
+
+
+@pytest.mark.parametrize("beyond", [math.nan, math.inf, -math.inf, 10**400])
+def test_what_is_no_finite_number_is_no_switch(beyond):
+    """Neither NaN nor what lies beyond all bounds: they would come back in answers that are no JSON."""
+    wrong = [{name: beyond} for name in ("speed", "foreign_seconds", "duration", "read_limit", "upload_rate")]
+    for values in (*wrong, {"prices": {"m": {"720p": beyond}}}):
+        with pytest.raises(BadSetting):
+            changed(Settings(), values)
+    for rate in ("20/nan", "20/inf"):
+        with pytest.raises(BadSetting, match="rate_limit needs numbers above zero"):
+            parse_rate(rate)
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        ({"fault": "duration", "seconds": "abc"}, "seconds of duration is a number of at least zero, not 'abc'"),
+        ({"fault": "duration", "seconds": None}, "seconds of duration is a number of at least zero, not None"),
+        ({"fault": "duration", "seconds": math.inf}, "seconds of duration is a number of at least zero, not inf"),
+        (
+            {"fault": "fail_generation", "seconds": -1},
+            "seconds of fail_generation is a number of at least zero or",
+        ),
+        ({"fault": "reset", "call": "credit", "made": 1}, "made of reset is true or false, not 1"),
+        ({"fault": "callback_duplicate", "copies": 0}, "copies of callback_duplicate is a whole number from 1, not 0"),
+        ({"fault": "code_500", "call": "credit", "msg": 5}, "msg of code_500 is text or null, not 5"),
+        ({"fault": "fail_generation", "code": [1]}, "code of fail_generation is a code, as a number or as text, not"),
+        ({"fault": "strange_state", "state": None}, "state of strange_state is text, not None"),
+        ({"fault": "silent", "match": ["a"]}, """match is like {"prompt": "part of it"}, not ['a']"""),
+        ({"fault": "silent", "match": {"prompt": 5}}, """match is like {"prompt": "part of it"}, not {'prompt': 5}"""),
+    ],
+)
+def test_options_of_a_wrong_type_are_refused(options, sentence):
+    """A rule that can't be carried out is refused when it is given, not when a request meets it."""
+    with pytest.raises(BadFault) as caught:
+        parse_rule(options)
+    assert str(caught.value).startswith(sentence)
+
+
+def test_options_are_taken_as_documented():
+    """What the page shows as defaults may be given, null too where the default is null."""
+    for name, fault in FAULTS.items():
+        assert parse_rule({"fault": name, "call": fault.calls[0], **fault.options}).options == fault.options
+
+
+@pytest.mark.parametrize(
+    ("api", "files"),
+    [
+        ("127.0.0.1:8900", "localhost:8900"),
+        ("localhost:8900", "127.0.0.1:8900"),
+        ("[::1]:8900", "localhost:8900"),
+        ("localhost", "127.0.0.1"),
+        ("sandbox:8900", "sandbox:8900"),
+        ("127.0.0.1.example:80", "127.0.0.1.example:80"),
+    ],
+)
+def test_files_lie_on_another_host_than_the_api(api, files):
+    """On the loopback interface files have its other name, as the vendor's lie on hosts of their own."""
+    assert files_host(api) == files

@@ -120,10 +120,45 @@ def test_a_secret_may_lie_in_a_file(name: str, monkeypatch: pytest.MonkeyPatch, 
     assert getattr(load(), field).get_secret_value() == "redis://given"
 
 
-def test_a_secret_file_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """The sentence says which setting and why."""
-    monkeypatch.setenv("KIE_API_KEY_FILE", str(tmp_path / "nothing"))
+@pytest.mark.parametrize("name", ["KIE_API_KEY", "KIE_WEBHOOK_HMAC_KEY", "MOTIONQ_REDIS_URL", "REDIS_URL"])
+def test_a_secret_file_may_be_named_in_dot_env(name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """What is written in `.env` holds like the environment, which wins; the library reads neither line."""
+    (tmp_path / "secret").write_text("redis://in-a-file\n", encoding="utf-8")
+    (tmp_path / ".env").write_text(f"{name}_FILE=secret\n", encoding="utf-8")
+    field = module._field_of(name)
+    assert getattr(load(dotenv=True), field).get_secret_value() == "redis://in-a-file"
+    assert getattr(load(), field) is None
 
+    (tmp_path / "other").write_text("redis://in-another", encoding="utf-8")
+    monkeypatch.setenv(f"{name}_FILE", str(tmp_path / "other"))
+    assert getattr(load(dotenv=True), field).get_secret_value() == "redis://in-another"
+
+
+def test_the_environment_wins_over_dot_env_whatever_the_name(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A secret's file, and the second name of a setting, count as the setting itself."""
+    (tmp_path / "secret").write_text("redis://in-a-file", encoding="utf-8")
+    (tmp_path / ".env").write_text("MOTIONQ_REDIS_URL=redis://in-dot-env\n", encoding="utf-8")
+    assert load(dotenv=True).server() == "redis://in-dot-env"
+
+    monkeypatch.setenv("REDIS_URL_FILE", str(tmp_path / "secret"))
+    assert load(dotenv=True).server() == "redis://in-a-file"
+
+
+def test_a_secret_that_is_set_needs_no_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A file is read only where nothing stronger says what the secret is: it may lie on another machine."""
+    (tmp_path / ".env").write_text("KIE_API_KEY_FILE=nothing\nREDIS_URL_FILE=nothing\n", encoding="utf-8")
+    monkeypatch.setenv("KIE_API_KEY", "set")
+    found = load(dotenv=True, redis_url="redis://given")
+    assert (found.kie_api_key.get_secret_value(), found.server()) == ("set", "redis://given")  # type: ignore[union-attr]
+
+
+def test_a_secret_file_that_can_not_be_read_is_named(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The sentence says which setting and why, wherever the line stands."""
+    (tmp_path / ".env").write_text("KIE_WEBHOOK_HMAC_KEY_FILE=nothing\n", encoding="utf-8")
+    with pytest.raises(InvalidSettings, match=r"^KIE_WEBHOOK_HMAC_KEY_FILE: can't read the file it names: No such "):
+        load(dotenv=True)
+
+    monkeypatch.setenv("KIE_API_KEY_FILE", str(tmp_path / "nothing"))
     with pytest.raises(InvalidSettings, match=r"^KIE_API_KEY_FILE: can't read the file it names: No such file"):
         load()
 
@@ -162,6 +197,21 @@ def test_an_unknown_name_is_refused_with_a_guess(monkeypatch: pytest.MonkeyPatch
     with pytest.raises(InvalidSettings) as caught:
         load(dotenv=True)
     assert str(caught.value) == "MOTIONQ_MAX_IN_FLIHGT is no setting of motionq: did you mean MOTIONQ_MAX_IN_FLIGHT?"
+
+
+@pytest.mark.parametrize(
+    ("name", "guess"),
+    [
+        ("MOTIONQ_BOGUS", None),
+        ("MOTIONQ_X", None),
+        ("MOTIONQ_SUBMIT_RAET", "MOTIONQ_SUBMIT_RATE"),
+        ("MOTIONQ_KIE_API_KEY", "KIE_API_KEY"),
+        ("MOTIONQ_PUBLIC_URL", "MOTIONQ_PUBLIC_BASE_URL"),
+    ],
+)
+def test_a_guess_is_made_only_where_names_are_alike(name: str, guess: str | None) -> None:
+    """The beginning that all names share does not make them alike."""
+    assert unknown_names([name]) == [f"{name} is no setting of motionq" + (f": did you mean {guess}?" if guess else "")]
 
 
 def test_all_problems_are_told_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -282,6 +332,76 @@ def test_a_stack_that_was_killed_is_not_taken_for_a_living_one(monkeypatch: pyte
 
     with stack_file.sole_owner(tmp_path), pytest.raises(QueueUnavailable, match=r"^no queue server is known: "):
         load().server()
+
+
+def test_the_local_stack_is_taken_as_a_whole(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Who takes its server takes its namespace and storage too, unless they are set; with a server set, nothing is."""
+    monkeypatch.setenv("MOTIONQ_DATA_DIR", str(tmp_path))
+    told = {
+        "redis_url": "unix:///x?db=0",
+        "namespace": "of-the-stack",
+        "staging_url": "s3://theirs",
+        "results_url": None,
+    }
+    with stack_file.sole_owner(tmp_path):
+        stack_file.write(tmp_path, told)
+        found = load()
+        assert (found.namespace, found.staging, found.results) == (
+            *("of-the-stack", "s3://theirs"),
+            f"file://{tmp_path}/results",
+        )
+        assert load(namespace="given").namespace == "given"
+        monkeypatch.setenv("MOTIONQ_NAMESPACE", "ours")
+        monkeypatch.setenv("MOTIONQ_STAGING_URL", "s3://ours")
+        assert (load().namespace, load().staging) == ("ours", "s3://ours")
+        monkeypatch.delenv("MOTIONQ_NAMESPACE")
+        assert load(redis_url="redis://other").namespace == "motionq"
+    assert load().namespace == "motionq"  # it has ended
+
+
+def test_the_data_folder_is_the_same_for_every_program(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """`~` is the home folder, a relative one begins beside `.env`: in the settings, so for all who read them."""
+    monkeypatch.setenv("HOME", "/home/somebody")
+    (tmp_path / ".env").write_text("MOTIONQ_DATA_DIR=~/mq\n", encoding="utf-8")
+    assert load(dotenv=True).data_dir == Path("/home/somebody/mq")
+    assert load(dotenv=True).staging == "file:///home/somebody/mq/staging"
+
+    (tmp_path / ".env").write_text("MOTIONQ_DATA_DIR=mq\n", encoding="utf-8")
+    assert load(dotenv=True).data_dir == tmp_path / "mq"
+
+    monkeypatch.setenv("MOTIONQ_DATA_DIR", "~no-such-person/mq")
+    with pytest.raises(InvalidSettings) as caught:
+        load()
+    assert str(caught.value) == "MOTIONQ_DATA_DIR: '~no-such-person/mq' names a home folder that does not exist"
+
+
+@pytest.mark.parametrize("value", ["results", "./results", "../results", "file://results", "file:results", "local://r"])
+@pytest.mark.parametrize("name", ["MOTIONQ_STAGING_URL", "MOTIONQ_RESULTS_URL"])
+def test_a_relative_storage_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Producers and workers run in folders of their own: each would have another place."""
+    monkeypatch.setenv(name, value)
+    with pytest.raises(InvalidSettings) as caught:
+        load()
+    assert str(caught.value) == (
+        f"{name}: {value!r} is a relative path: write the whole path, or an address such as s3://bucket/folder"
+    )
+
+
+@pytest.mark.parametrize(
+    "value", ["/srv/r", "file:///srv/r", "~/r", "s3://b/r", "memory://r", "dir::memory://r", "s3://b/a?x=1"]
+)
+def test_every_other_storage_is_taken(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whole paths and addresses of any kind stay as they are."""
+    monkeypatch.setenv("MOTIONQ_STAGING_URL", value)
+    monkeypatch.setenv("MOTIONQ_RESULTS_URL", value)
+    assert (load().staging, load().results) == (value, value)
+
+
+@pytest.mark.parametrize("value", ["none", "NONE", "None"])
+def test_the_word_none_is_no_folder(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """However it is written, it means that only the vendor's addresses are kept."""
+    monkeypatch.setenv("MOTIONQ_RESULTS_URL", value)
+    assert load().results == "none"
 
 
 def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

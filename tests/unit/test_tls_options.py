@@ -12,6 +12,7 @@ from redis.exceptions import ConnectionError as RedisConnectionError
 
 from motionq import InvalidSettings, Settings
 from motionq.broker import broker_tls, broker_url
+from motionq.contract.connection import client_of
 from motionq.contract.settings import load
 from motionq.contract.tls import tls_options, without_tls_options
 from motionq.contract.unreachable import NOT_THERE, not_permitted, why
@@ -50,6 +51,36 @@ def test_all_options_are_read(folder: Path) -> None:
     }
     assert broker_tls(url) == tls_options(url)
     assert without_tls_options(url) == f"rediss://motionq:{PASSWORD}@host:6390/0?db=3"
+
+
+@pytest.mark.parametrize(
+    ("url", "sentence"),
+    [
+        (f"redis://:{PASSWORD}@h:1/0?foo={PASSWORD}", "its query has an option that is not known: foo"),
+        (f"unix:///s?db=1&bar={PASSWORD}", "its query has an option that is not known: bar"),
+        (f"redis://:{PASSWORD}@h:1/0?protocol=7", "not a usable address (ConnectionError)"),
+        (f"redis://:{PASSWORD}@h:1/0?db={PASSWORD}", "not a usable address (ValueError)"),
+    ],
+)
+def test_an_address_that_can_not_be_used_is_one_sentence(url: str, sentence: str) -> None:
+    """It is refused before anything connects, and nothing of it is shown but the option's name."""
+    with pytest.raises(InvalidSettings) as caught:
+        client_of(url)
+    assert str(caught.value) == f"REDIS_URL: {sentence}"
+
+
+@pytest.mark.parametrize(
+    ("ours", "celery"),
+    [
+        ("redis://h:1/2?socket_timeout=5&health_check_interval=9", "redis://h:1/2"),
+        ("redis://h:1/2?db=3", "redis://h:1/3"),
+        ("redis://h:1", "redis://h:1"),
+        ("unix://me:hush@/s?db=3&socket_timeout=5", "redis+socket://me:hush@/s?virtual_host=3"),
+    ],
+)
+def test_celery_is_given_the_database_and_no_option_of_redis_py(ours: str, celery: str) -> None:
+    """The same server and database; kombu would stop at an option that is not its own."""
+    assert broker_url(ours) == celery
 
 
 def test_the_servers_certificate_is_checked_by_default() -> None:

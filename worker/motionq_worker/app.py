@@ -163,10 +163,7 @@ def _refuse_workers_without_an_account(**_: Any) -> None:
 @celeryd_after_setup.connect
 def _refuse_other_pools(instance: Any = None, **_: Any) -> None:
     """Only the threads pool runs motionq's steps as they were built: one event loop and one clock per process."""
-    pool = str(instance.pool_cls)
-    if "thread" not in pool:
-        print("motionq: only the threads pool is supported: leave out --pool", file=sys.stderr)
-        raise SystemExit(2)
+    _or_one_line(lambda: startup.check_pool(str(instance.pool_cls), sys.argv))
     tempfile.tempdir = str(scratch.make())
     _look_at_the_server()
 

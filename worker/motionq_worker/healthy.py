@@ -1,4 +1,4 @@
-"""`python -m motionq_worker.healthy [URL]`: is this container's worker alive, or does URL answer? For health checks.
+"""`python -m motionq_worker.healthy [URL [WORDS]]`: is this container's worker alive, or does URL answer (with WORDS)?
 
 A worker lives while its clock ticks, and the clock ticks while the queue's server answers it. Each tick leaves a file
 behind (scratch.py), so that the check connects to nothing, needs no secret, and takes 0.1 s: it imports nothing big.
@@ -19,7 +19,7 @@ _DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 def main(arguments: list[str]) -> int:
     """0 if it is; else 1, and one line on stderr."""
-    fault = _answers(arguments[0]) if arguments else verdict(scratch.ticks(), time.time())
+    fault = _answers(*arguments) if arguments else verdict(scratch.ticks(), time.time())
     if fault:
         print(f"motionq: {fault}", file=sys.stderr)
     return 1 if fault else 0
@@ -37,12 +37,13 @@ def verdict(ticks: dict[int, float | None], now: float) -> str | None:
     return None
 
 
-def _answers(url: str) -> str | None:
+def _answers(url: str, words: str = "") -> str | None:
     try:
-        with _DIRECT.open(url, timeout=_PATIENCE):  # an answer of 400 and above raises
-            return None
+        with _DIRECT.open(url, timeout=_PATIENCE) as answer:  # of 400 and above raises
+            said = answer.read().decode(errors="replace")
     except OSError as error:
         return f"{url} does not answer: {error}"
+    return None if words in said else f"{url} answers, and does not say `{words}`"
 
 
 if __name__ == "__main__":

@@ -103,7 +103,8 @@ class Receiver:
         try:
             await _reply(send, 200, await self._answer(scope, receive))
         except Refused as refused:
-            self._count(f"refused_{refused.status}")
+            if scope["path"] != "/readyz":  # no callback
+                self._count(f"refused_{refused.status}")
             await _reply(send, refused.status, str(refused), refused.allow)
         except Gone:
             pass
@@ -115,6 +116,10 @@ class Receiver:
         path = scope.get("raw_path") or scope["path"].encode()  # decoded, "%2f" could not be told from "/"
         if path == b"/healthz":
             _only(scope, "GET", "HEAD")
+            return "ok"
+        if path == b"/readyz":
+            _only(scope, "GET", "HEAD")
+            await self._ask("0" * 40)
             return "ok"
         if probe := _PROBE.fullmatch(path):
             return await self._proof(scope, probe[1].decode())
@@ -133,14 +138,17 @@ class Receiver:
         _only(scope, "POST")
         if self._under_way > MOST:
             raise Refused(503, "busy")
-        try:
-            async with asyncio.timeout(STORE_SECONDS):
-                proof = await self._prove(token)
-        except (QueueUnavailable, TimeoutError):
-            raise Refused(503, "try again") from None
-        if not proof:
+        if not (proof := await self._ask(token)):
             raise Refused(404, "not found")
         return proof
+
+    async def _ask(self, token: str) -> str:
+        """What the queue's server has for this token; questions under way share a round trip. Raises Refused."""
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                return await self._prove(token)
+        except (QueueUnavailable, TimeoutError):
+            raise Refused(503, "try again") from None
 
     def _named(self, headers: Headers, body: bytes) -> str:
         """The task of which the call speaks, by the vendor's word where calls are signed. Raises Refused."""

@@ -6,21 +6,26 @@ import errno
 import os
 
 from motionq.contract.errors import InvalidSettings
-from motionq.contract.redact import redact
 from motionq.contract.settings import Settings, load
-from motionq.staging import open_storage
+from motionq.staging import open_storage, shown
 from motionq_worker.decisions import Rules
 from motionq_worker.kie.account import KieAccount, Origin
 
 
 def load_worker() -> Settings:
     """Settings of a worker, from the environment and `./.env`. Raises InvalidSettings naming all that is wrong."""
+    settings = load_account()
+    check_storage(settings)
+    return settings
+
+
+def load_account() -> Settings:
+    """The same for who only asks kie.ai: storage is not looked at, and no folder is made."""
     settings = load(dotenv=True, required=("KIE_API_KEY",))
     try:
         account(settings)
     except ValueError as error:
         raise InvalidSettings(str(error)) from None
-    check_storage(settings)
     return settings
 
 
@@ -36,7 +41,7 @@ def check_storage(settings: Settings) -> None:
             if "file" in fs.protocol and not os.access(root, os.R_OK | os.W_OK | os.X_OK):
                 raise PermissionError(errno.EACCES, "not readable and writable")
         except OSError as error:
-            raise InvalidSettings(f"{name}: {redact(url)} can't be used: {error.strerror or error}") from None
+            raise InvalidSettings(f"{name}: {shown(url)} can't be used: {error.strerror or error}") from None
 
 
 def account(settings: Settings) -> KieAccount:

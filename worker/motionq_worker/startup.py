@@ -1,8 +1,10 @@
-"""What a worker says about the queue's server when it starts: one that throws records away is refused."""
+"""What a worker refuses when it starts: another pool, and a server that throws records away."""
 
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
+from itertools import pairwise
 
 from motionq.contract.connection import reachable
 from motionq.contract.durability import NOEVICTION, Keeping, keeping, says_when_it_syncs
@@ -40,6 +42,16 @@ _REWRITES = (
     "the queue's server syncs nothing while it rewrites its file (no-appendfsync-on-rewrite yes): a purchase is then "
     "sent before it is safe; set it to no"
 )
+
+
+def check_pool(pool: str, words: Sequence[str]) -> None:
+    """Raises InvalidSettings for another pool than threads. `words`: the command line.
+
+    Celery takes `--pool prefork` for "none was given" and silently runs ours: that is no answer to who asked for it.
+    """
+    asked = {*words, *map("=".join, pairwise(words))}
+    if "thread" not in pool or asked & {"--pool=prefork", "-P=prefork", "-Pprefork"}:
+        raise InvalidSettings("only the threads pool is supported: leave out --pool")
 
 
 def look_at_the_server(store: JobStore, vendor: str) -> bool:

@@ -206,6 +206,7 @@ class Life:
             "KIE_API_KEY": self._lab.vendor.api_key,
             "KIE_BASE_URL": self._vendor,
             "KIE_UPLOAD_BASE_URL": self._vendor,
+            "MOTIONQ_TRUSTED_HOSTS": "localhost",  # the sandbox's results, through the same proxy
             "MOTIONQ_NAMESPACE": self.namespace,
             "MOTIONQ_DATA_DIR": str(self._folder),
             "MOTIONQ_STAGING_URL": f"file://{self._lab.folder}/staging",

@@ -70,5 +70,5 @@ def html(status: int, title: str) -> Answer:
 
 
 def to_json(value: Any) -> bytes:
-    """Return compact UTF-8 JSON."""
-    return json.dumps(value, ensure_ascii=False, separators=(",", ":")).encode()
+    """Return compact UTF-8 JSON; half a character (a lone surrogate of the request) becomes a question mark."""
+    return json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":")).encode(errors="replace")

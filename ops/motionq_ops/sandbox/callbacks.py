@@ -7,7 +7,6 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
-from urllib.parse import urlsplit
 
 import aiohttp
 
@@ -75,7 +74,7 @@ class Courier:
         except (aiohttp.ClientError, TimeoutError, ValueError, OSError):
             status = None
         fault = "+".join(sorted(call.faults)) or None
-        facts = {"callBackUrl": call.url, "state": call.data["state"], "host": urlsplit(call.url).netloc}
+        facts = {"callBackUrl": call.url, "state": call.data["state"]}
         self._ledger.add(
             Entry("callback", arrival, call.account, None, None, status, call.data["taskId"], fault, facts, at_ms)
         )

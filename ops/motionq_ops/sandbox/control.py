@@ -9,10 +9,11 @@ from typing import Any
 from aiohttp import web
 
 from motionq_ops.sandbox.answers import to_json
-from motionq_ops.sandbox.edge import read_json
-from motionq_ops.sandbox.faults import FAULTS, BadFault, parse_rule
+from motionq_ops.sandbox.faults import FAULTS
 from motionq_ops.sandbox.ledger import Ledger
+from motionq_ops.sandbox.numbers import is_number, read_text
 from motionq_ops.sandbox.records import record
+from motionq_ops.sandbox.rules import BadFault, parse_rules
 from motionq_ops.sandbox.settings import BadSetting, parse_rate
 from motionq_ops.sandbox.shelf import Shelf
 from motionq_ops.sandbox.vendor import Vendor
@@ -80,8 +81,7 @@ class Control:
 
     async def add_faults(self, request: web.Request) -> Any:
         """Add one rule, or a list of rules (all or none)."""
-        body = await read_json(request)
-        rules = [parse_rule(raw) for raw in _objects(body)]
+        rules = parse_rules(await _body(request))
         self._vendor.rules.add(rules)
         return {"added": len(rules)}
 
@@ -92,7 +92,7 @@ class Control:
 
     async def credits(self, request: web.Request) -> Any:
         """Set the balance of all accounts, or of ``account``."""
-        body = _object(await read_json(request))
+        body = _object(await _body(request))
         balance = _number(body, "balance")
         for account in self._vendor.accounts.values():
             if body.get("account") in (None, account.id):
@@ -102,12 +102,15 @@ class Control:
     async def settings(self, request: web.Request) -> Any:
         """Return the switches, after turning those that a POST names."""
         if request.method == "POST":
-            self._vendor.change(_object(await read_json(request)))
+            self._vendor.change(_object(await _body(request)))
         return dataclasses.asdict(self._vendor.settings)
 
     async def advance(self, request: web.Request) -> Any:
         """Jump forward by ``seconds`` of simulated time."""
-        self._vendor.advance(_number(_object(await read_json(request)), "seconds"))
+        seconds = _number(_object(await _body(request)), "seconds")
+        if seconds < 0:
+            raise BadSetting(f"seconds is a number of at least zero, not {seconds:g}: time does not go back")
+        self._vendor.advance(seconds)
         return {"now": self._vendor.clock.now()}
 
     async def reset(self, request: web.Request) -> Any:
@@ -136,21 +139,21 @@ def _json(value: Any, status: int) -> web.Response:
     return web.Response(status=status, body=to_json(value), content_type="application/json")
 
 
+async def _body(request: web.Request) -> Any:
+    try:
+        return read_text(await request.read())
+    except ValueError as error:
+        raise BadSetting(f"the body is not JSON: {error}") from None
+
+
 def _object(body: Any) -> dict[str, Any]:
     if not isinstance(body, dict):
         raise BadSetting("the body is a JSON object")
     return body
 
 
-def _objects(body: Any) -> list[dict[str, Any]]:
-    rules = body if isinstance(body, list) else [body]
-    if not all(isinstance(rule, dict) for rule in rules):
-        raise BadFault('the body is a rule like {"call": "createTask", "fault": "drop_after"}, or a list of rules')
-    return rules
-
-
 def _number(body: dict[str, Any], name: str) -> float:
     value = body.get(name)
-    if isinstance(value, bool) or not isinstance(value, int | float):
+    if not is_number(value):
         raise BadSetting(f"{name} is a number, not {value!r}")
     return float(value)

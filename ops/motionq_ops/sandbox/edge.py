@@ -3,28 +3,35 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import socket
 import struct
 import time
+import traceback
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
+from urllib.parse import urlsplit
 
+import aiohttp
 from aiohttp import web
 
 from motionq_ops.sandbox import faults
 from motionq_ops.sandbox.accounts import Account
 from motionq_ops.sandbox.answers import MESSAGES, Answer, envelope, refusal, to_json
 from motionq_ops.sandbox.clock import wall_ms
+from motionq_ops.sandbox.hosts import files_host
 from motionq_ops.sandbox.ledger import Entry, Ledger
+from motionq_ops.sandbox.numbers import read_text
 from motionq_ops.sandbox.validation import Rejected
 from motionq_ops.sandbox.vendor import Vendor
 
 
 @dataclass(slots=True)
 class Asked:
-    """One request as the sandbox saw it. ``arrival``: wall-clock (monotonic) seconds; ``facts`` go to the ledger."""
+    """One request as the sandbox saw it.
+
+    ``arrival``: wall-clock (monotonic) seconds; ``base``: of the URLs of files; ``facts`` go to the ledger.
+    """
 
     call: str
     arrival: float
@@ -43,6 +50,9 @@ class Asked:
 
 
 Act = Callable[[Asked], Awaitable[Answer]]
+BROKEN_OFF = (aiohttp.ClientError, web.RequestPayloadError, OSError)
+"""What reading a body raises when the client goes away in the middle of it."""
+_SILENT = ("drop", "hang", "reset")
 
 
 class Edge:
@@ -55,13 +65,13 @@ class Edge:
         self._hosts: set[str] = set()
 
     def is_ours(self, host: str) -> bool:
-        """Return whether a URL's host is one under which the sandbox was reached."""
+        """Return whether a URL's host is one under which the sandbox was reached, or hands out files."""
         return host in self._hosts
 
     def note(self, request: web.Request, call: str) -> Asked:
         """Return what is known of a request before its body is read."""
-        self._hosts.add(request.host)
-        base = self._public_url or f"{request.scheme}://{request.host}"
+        base = self._public_url or f"{request.scheme}://{files_host(request.host)}"
+        self._hosts |= {request.host, urlsplit(base).netloc}
         peer = request.transport.get_extra_info("peername") if request.transport else None
         account = self._vendor.account_of(request.headers.get("Authorization", ""))
         return Asked(call, time.monotonic(), wall_ms(), account, base, peer[1] if peer else None)
@@ -74,7 +84,7 @@ class Edge:
         if rule is None or faults.does_the_work(rule):
             genuine = await _carried_out(act, asked)
         answer = genuine if rule is None else self._spoilt(rule, genuine, asked, str(request.url))
-        self._write(asked, answer, genuine.task_id)
+        self._write(asked, answer, genuine.task_id, silent=answer.ending in _SILENT or _left(request))
         return await deliver(request, answer)
 
     def _spoilt(self, rule: faults.Rule, genuine: Answer, asked: Asked, address: str) -> Answer:
@@ -84,8 +94,7 @@ class Edge:
             return upload_refusal(int(rule.fault[5:]), rule.options.get("msg"))
         return faults.spoil(rule, genuine, address)
 
-    def _write(self, asked: Asked, answer: Answer, task_id: str | None) -> None:
-        silent = answer.ending in ("drop", "reset", "hang")
+    def _write(self, asked: Asked, answer: Answer, task_id: str | None, *, silent: bool) -> None:
         self._ledger.add(
             Entry(
                 call=asked.call,
@@ -107,6 +116,9 @@ async def _carried_out(act: Act, asked: Asked) -> Answer:
         return await act(asked)
     except Rejected as rejected:
         return refusal(rejected.code, rejected.msg)
+    except Exception:  # a fault of the sandbox itself: it must not be missing from the ledger, or look like a refusal
+        traceback.print_exc()
+        return Answer(status=500, code=500)
 
 
 def _previous_task(account: Account | None) -> Answer:
@@ -127,10 +139,10 @@ def upload_refusal(code: int, msg: str | None = None, *, true_status: bool = Fal
 
 
 async def read_json(request: web.Request) -> Any:
-    """Return the JSON body, or None if it is not JSON."""
+    """Return the JSON body, or None if it is not JSON, too large, or breaks off."""
     try:
-        return json.loads(await request.read())
-    except ValueError:
+        return read_text(await request.read())
+    except (ValueError, web.HTTPException, *BROKEN_OFF):
         return None
 
 
@@ -140,7 +152,7 @@ async def deliver(request: web.Request, answer: Answer) -> web.StreamResponse:
         await asyncio.sleep(answer.delay)
     if answer.ending == "hang":
         await _until_gone(request)
-    if answer.ending in ("drop", "hang", "reset"):
+    if answer.ending in _SILENT:
         return _gone(request, reset=answer.ending == "reset")
     if answer.ending == "cut":
         return await _cut(request, answer)
@@ -154,8 +166,13 @@ def _headers(answer: Answer) -> Mapping[str, str]:
 
 
 async def _until_gone(request: web.Request) -> None:
-    while request.transport is not None and not request.transport.is_closing():
+    while not _left(request):
         await asyncio.sleep(0.05)
+
+
+def _left(request: web.Request) -> bool:
+    """Whether nobody is there any more who could be answered."""
+    return request.transport is None or request.transport.is_closing()
 
 
 def _gone(request: web.Request, *, reset: bool) -> web.StreamResponse:

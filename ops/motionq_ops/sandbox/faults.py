@@ -1,14 +1,10 @@
-"""Faults by name: the table of them, the rules that ask for them, and what each does to an answer.
-
-A rule is ``{"call", "fault", "times", "skip", "match", …options}``; the first rule that fits a request is used up by
-one. Everything here is values in, values out; no socket is touched.
-"""
+"""Faults by name: the table of them, and what each does to an answer. Values in, values out; no socket is touched."""
 
 from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -18,10 +14,6 @@ API_CALLS = ("createTask", "recordInfo", "credit", "upload", "downloadUrl")
 HTTP_CALLS = (*API_CALLS, "result", "uploadedFile")
 CALLS = (*HTTP_CALLS, "generation", "callback")
 MATCHES = ("model", "mode", "prompt", "callBackUrl", "taskId", "fileName", "url")
-
-
-class BadFault(ValueError):
-    """A rule names a fault, call, option or match that does not exist; the text says which and what does."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +114,6 @@ _PAGES = {502: "502 Bad Gateway", 503: "503 Service Temporarily Unavailable"}
 _BARE = {408: "408 Request Timeout", 524: "524: A timeout occurred"}
 _HTTP_ENVELOPES = (400, 401, 402, 403, 404, 422, 429, 433, 455, 500, 501, 502, 503, 505)
 FAULTS: Mapping[str, Fault] = {fault.name: fault for fault in _faults()}
-_RULE_FIELDS = ("call", "fault", "times", "skip", "match")
 _DONE_FIRST = (
     "drop_after",
     "slow",
@@ -134,91 +125,6 @@ _DONE_FIRST = (
     "strange_state",
     "result_cut",
 )
-
-
-def parse_rule(raw: Mapping[str, Any]) -> Rule:
-    """Read one rule; ``call`` may be left out when the fault knows one call alone. Raises BadFault."""
-    fault = FAULTS.get(str(raw.get("fault")))
-    if fault is None:
-        raise BadFault(f"unknown fault {raw.get('fault')!r}; known: {', '.join(sorted(FAULTS))}")
-    options = {name: value for name, value in raw.items() if name not in _RULE_FIELDS}
-    _refuse_unknown(f"option of {fault.name}", options, fault.options)
-    match = {str(name): str(part) for name, part in (raw.get("match") or {}).items()}
-    _refuse_unknown("match", match, MATCHES)
-    return Rule(
-        _call(raw, fault),
-        fault.name,
-        _count(raw, "times", 1),
-        _count(raw, "skip", 0) or 0,
-        match,
-        {**fault.options, **options},
-    )
-
-
-def _call(raw: Mapping[str, Any], fault: Fault) -> str:
-    call = raw.get("call", fault.calls[0] if fault.calls[0] not in HTTP_CALLS or len(fault.calls) == 1 else None)
-    if call is None:
-        raise BadFault(f"{fault.name} needs a call: {', '.join(fault.calls)}")
-    if call not in fault.calls:
-        raise BadFault(f"{fault.name} can't happen to {call!r}; it can to: {', '.join(fault.calls)}")
-    return "generation" if "generation" in fault.calls else str(call)
-
-
-def _count(raw: Mapping[str, Any], name: str, default: int) -> int | None:
-    value = raw.get(name, default)
-    if value is None and name == "times":
-        return None
-    if isinstance(value, bool) or not isinstance(value, int) or value < default:
-        raise BadFault(f"{name} is a whole number from {default}{' or null' if name == 'times' else ''}, not {value!r}")
-    return value
-
-
-def _refuse_unknown(what: str, given: Iterable[str], known: Iterable[str]) -> None:
-    strange = sorted(set(given) - set(known))
-    if strange:
-        raise BadFault(f"unknown {what}: {', '.join(strange)}; known: {', '.join(sorted(known)) or 'none'}")
-
-
-class Rules:
-    """The rules in force, in the order in which they were given."""
-
-    def __init__(self) -> None:
-        self._rules: list[Rule] = []
-
-    def add(self, rules: Iterable[Rule]) -> None:
-        """Put rules behind those that are there."""
-        self._rules.extend(rules)
-
-    def clear(self) -> None:
-        """Drop all rules."""
-        self._rules.clear()
-
-    def pending(self) -> list[dict[str, Any]]:
-        """Return what is left of the rules, as JSON-ready objects."""
-        return [dataclasses.asdict(rule) for rule in self._rules]
-
-    def take(self, call: str, facts: Mapping[str, str]) -> Rule | None:
-        """Use up and return the first rule that fits (one that still skips only counts down)."""
-        return next((rule for rule in tuple(self._rules) if rule.fits(call, facts) and self._use(rule)), None)
-
-    def take_all(self, call: str, facts: Mapping[str, str]) -> dict[str, Rule]:
-        """Use up one rule of every fault that fits, by fault: callback faults can be combined."""
-        taken: dict[str, Rule] = {}
-        for rule in tuple(self._rules):
-            if rule.fault not in taken and rule.fits(call, facts) and self._use(rule):
-                taken[rule.fault] = rule
-        return taken
-
-    def _use(self, rule: Rule) -> bool:
-        index = next(place for place, other in enumerate(self._rules) if other is rule)
-        if rule.skip:
-            self._rules[index] = dataclasses.replace(rule, skip=rule.skip - 1)
-            return False
-        if rule.times is not None and rule.times <= 1:
-            del self._rules[index]
-        elif rule.times is not None:
-            self._rules[index] = dataclasses.replace(rule, times=rule.times - 1)
-        return True
 
 
 def does_the_work(rule: Rule) -> bool:

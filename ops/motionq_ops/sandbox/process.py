@@ -13,6 +13,7 @@ import urllib.request
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import IO, Any, Self
+from urllib.parse import urlsplit
 
 _START_SECONDS = 30.0
 _STOP_SECONDS = 5.0
@@ -43,6 +44,7 @@ class SandboxProcess:
     ) -> None:
         self.api_key = api_keys[0]
         self.url = ""
+        self.files_url = ""
         self.port = port
         self._log = log
         self._process: subprocess.Popen[bytes] | None = None
@@ -53,6 +55,11 @@ class SandboxProcess:
 
     def __exit__(self, *exception: object) -> None:
         self.stop()
+
+    @property
+    def files_host(self) -> str:
+        """Return the host and port of results and uploads: what a worker has to trust, since it is a private one."""
+        return urlsplit(self.files_url).netloc
 
     @property
     def pid(self) -> int | None:
@@ -71,7 +78,7 @@ class SandboxProcess:
                 self.stop()
                 raise SandboxFailed(f"{error}: {errors.read_text(errors='replace').strip()}") from None
             where = json.loads(ready.read_text(encoding="utf-8"))
-        self.url, self.port = where["url"], where["port"]
+        self.url, self.files_url, self.port = where["url"], where["files_url"], where["port"]
         return self
 
     def stop(self) -> None:

@@ -24,6 +24,7 @@ from motionq_ops.sandbox.clock import Agenda, Clock
 from motionq_ops.sandbox.control import Control
 from motionq_ops.sandbox.edge import Edge
 from motionq_ops.sandbox.faults import Rule
+from motionq_ops.sandbox.hosts import files_host
 from motionq_ops.sandbox.ledger import Ledger
 from motionq_ops.sandbox.settings import Settings
 from motionq_ops.sandbox.shelf import Shelf
@@ -52,8 +53,15 @@ class Config:
     stop_on_eof: bool = False
 
 
+class CannotAnnounce(Exception):
+    """The ready file can't be written; the text says why."""
+
+
 def run(config: Config) -> None:
-    """Serve until SIGINT or SIGTERM (with ``stop_on_eof``: or the end of stdin). Raises OSError: port taken."""
+    """Serve until SIGINT or SIGTERM (with ``stop_on_eof``: or the end of stdin).
+
+    Raises OSError (it can't listen there), CannotAnnounce.
+    """
     asyncio.run(_serve(config))
 
 
@@ -106,15 +114,20 @@ def _app(vendor: Vendor, edge: Edge, shelf: Shelf, studio: Studio, ledger: Ledge
 
 def _announce(config: Config, port: int) -> None:
     url = f"http://{config.host}:{port}"
+    files_url = config.public_url or f"http://{files_host(f'{config.host}:{port}')}"
     print(f"motionq sandbox: {url} (speed {config.settings.speed:g}, nothing is bought)", file=sys.stderr, flush=True)
     if config.ready_file is not None:
-        _write_atomically(config.ready_file, {"url": url, "port": port, "pid": os.getpid()})
+        where = {"url": url, "files_url": files_url, "port": port, "pid": os.getpid()}
+        _write_atomically(config.ready_file, where)
 
 
 def _write_atomically(path: Path, value: Any) -> None:
     part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_text(json.dumps(value), encoding="utf-8")
-    part.replace(path)
+    try:
+        part.write_text(json.dumps(value), encoding="utf-8")
+        part.replace(path)
+    except OSError as error:
+        raise CannotAnnounce(f"can't write {path}: {error.strerror}") from None
 
 
 def _stop_on_signals(stop: asyncio.Event) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from motionq_ops.sandbox.numbers import is_number
 from motionq_ops.sandbox.prices import PRICES
 
 DAY = 86_400.0
@@ -108,7 +110,7 @@ def parse_rate(text: str) -> tuple[int, float] | None:
         parsed = int(calls), float(seconds.removesuffix("s") if slash else "")
     except ValueError:
         raise BadSetting(f"rate_limit is CALLS/SECONDS or off, not {text!r}") from None
-    if parsed[0] < 1 or parsed[1] <= 0:
+    if parsed[0] < 1 or not 0 < parsed[1] < math.inf:
         raise BadSetting(f"rate_limit needs numbers above zero, not {text!r}")
     return parsed
 
@@ -136,13 +138,14 @@ def _typed(name: str, kind: str, value: Any) -> Any:
 
 
 def _number(name: str, kind: str, value: Any) -> float:
-    if isinstance(value, bool) or not isinstance(value, int | float) or value < 0 or (name in _POSITIVE and not value):
+    if not is_number(value) or value < 0 or (name in _POSITIVE and not value):
         raise BadSetting(f"{name} is a number {'above' if name in _POSITIVE else 'of at least'} zero, not {value!r}")
     return int(value) if kind == "int" else float(value)
 
 
 def _prices(value: Any) -> dict[str, dict[str, float]]:
-    try:
-        return {model: {mode: float(credits) for mode, credits in modes.items()} for model, modes in value.items()}
-    except (AttributeError, TypeError, ValueError):
-        raise BadSetting("prices look like {model: {mode: credits per second}}") from None
+    if isinstance(value, Mapping) and all(isinstance(modes, Mapping) for modes in value.values()):
+        every = [credits for modes in value.values() for credits in modes.values()]
+        if all(is_number(credits) and credits >= 0 for credits in every):
+            return {model: {mode: float(credits) for mode, credits in modes.items()} for model, modes in value.items()}
+    raise BadSetting("prices look like {model: {mode: credits per second}}")

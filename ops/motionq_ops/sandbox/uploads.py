@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import base64
 import binascii
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from aiohttp import BodyPartReader, web
 
 from motionq_ops.sandbox.answers import Answer, to_json
-from motionq_ops.sandbox.edge import Asked, Edge, read_json, upload_refusal
+from motionq_ops.sandbox.edge import BROKEN_OFF, Asked, Edge, read_json, upload_refusal
 from motionq_ops.sandbox.shelf import Blob, Shelf, answer_data
 from motionq_ops.sandbox.studio import BadMedia, Studio
 from motionq_ops.sandbox.vendor import Vendor
@@ -31,12 +31,13 @@ class Refused(Exception):
 
 @dataclass(slots=True)
 class Form:
-    """What an upload brought."""
+    """What an upload brought. ``fault``: what is said when there are no bytes."""
 
     upload_path: str = ""
     name: str | None = None
     mime: str | None = None
     blob: Blob | None = None
+    fault: Refused = field(default_factory=lambda: _missing("file"))
 
 
 class Uploads:
@@ -66,19 +67,23 @@ class Uploads:
         """POST /api/file-url-upload: the sandbox fetches the file."""
         asked = self._edge.note(request, "upload")
         body = await read_json(request)
-        form = _json_form(body)
-        if asked.account and form.upload_path:
-            form.blob = await self._fetched(_value(body, "fileUrl"))
+        form = _json_form(body, "fileUrl")
+        url = _value(body, "fileUrl")
+        if asked.account and form.upload_path and url:
+            form.blob = await self._fetched(url)
+            form.fault = Refused(500, "Internal server error")  # the only words the vendor's pages have for it
         return await self._finish(request, asked, form)
 
     async def by_base64(self, request: web.Request) -> web.StreamResponse:
         """POST /api/file-base64-upload: raw base64 or a data URL."""
         asked = self._edge.note(request, "upload")
         body = await read_json(request)
-        form = _json_form(body)
+        form = _json_form(body, "base64Data")
         head, comma, data = _value(body, "base64Data").rpartition(",")
         form.mime = form.mime or (head.removeprefix("data:").partition(";")[0] if comma else None)
-        form.blob = self._decoded(data)
+        if data:
+            form.blob = self._decoded(data)
+            form.fault = Refused(400, "Base64 decoding failed: Invalid Base64 format")
         return await self._finish(request, asked, form)
 
     async def _finish(self, request: web.Request, asked: Asked, form: Form) -> web.StreamResponse:
@@ -99,9 +104,9 @@ class Uploads:
         if asked.account is None:
             raise Refused(401, "Authentication failed: Invalid API Key")
         if not form.upload_path:
-            raise Refused(400, "Missing required parameter: uploadPath")
+            raise _missing("uploadPath")
         if form.blob is None:
-            raise Refused(400, "Missing required parameter: file")
+            raise form.fault
         ttl = self._vendor.settings.upload_ttl
         stored = self._shelf.put(asked.account.id, form.upload_path, form.name, form.mime, form.blob, ttl)
         if asked.fault == "upload_lost":
@@ -116,7 +121,7 @@ class Uploads:
             async for part in await request.multipart():
                 if isinstance(part, BodyPartReader):
                     await self._read_part(part, form)
-        except ValueError:
+        except (ValueError, RuntimeError, LookupError, *BROKEN_OFF):  # what is no multipart, or half of one
             return Form()
         return form
 
@@ -161,5 +166,10 @@ def _value(body: Any, name: str) -> str:
     return str(body.get(name) or "") if isinstance(body, dict) else ""
 
 
-def _json_form(body: Any) -> Form:
-    return Form(upload_path=_value(body, "uploadPath"), name=_value(body, "fileName") or None)
+def _json_form(body: Any, file: str) -> Form:
+    path, name = _value(body, "uploadPath"), _value(body, "fileName") or None
+    return Form(upload_path=path, name=name, fault=_missing(file))
+
+
+def _missing(name: str) -> Refused:
+    return Refused(400, f"Missing required parameter: {name}")

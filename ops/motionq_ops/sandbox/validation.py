@@ -42,7 +42,10 @@ def order_from(body: Any, models: Mapping[str, Any], code: int) -> Order:
     if not isinstance(body.get("input"), Mapping):
         raise Rejected(code, "This field is required")
     _check_input(body["input"], model, code)
-    return Order(model, dict(body["input"]), str(body["callBackUrl"]) if body.get("callBackUrl") else None)
+    order = Order(model, dict(body["input"]), str(body["callBackUrl"]) if body.get("callBackUrl") else None)
+    if order.mode not in models[model]:
+        raise Rejected(code, "mode is not within the range of allowed options")
+    return order
 
 
 def _check_input(values: Mapping[str, Any], model: str, code: int) -> None:
@@ -61,5 +64,13 @@ def _check_urls(urls: Any, name: str, code: int) -> None:
         raise Rejected(code, f"{name} is required")
     if not isinstance(urls, list) or len(urls) != 1:
         raise Rejected(code, "Value must be within the specified range")
-    if not isinstance(urls[0], str) or urlsplit(urls[0]).scheme not in ("http", "https"):
+    if not isinstance(urls[0], str) or not _is_web_address(urls[0]):
         raise Rejected(500, MESSAGES[500])
+
+
+def _is_web_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # half a bracket, or a port that is none
+        return False

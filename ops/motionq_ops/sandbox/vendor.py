@@ -15,7 +15,7 @@ from motionq_ops.sandbox.accounts import Account, admit
 from motionq_ops.sandbox.answers import MESSAGES
 from motionq_ops.sandbox.callbacks import Call, Courier
 from motionq_ops.sandbox.clock import Agenda, Clock, wall_ms
-from motionq_ops.sandbox.faults import Rules
+from motionq_ops.sandbox.rules import Rules
 from motionq_ops.sandbox.settings import Settings, changed, parse_rate
 from motionq_ops.sandbox.studio import BadMedia, Studio
 from motionq_ops.sandbox.tasks import Order, Plan, Reading, Task, draw_plan, read

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
 from redis import Redis
 from redis.exceptions import ConnectionError as RedisConnectionError
-from redis.exceptions import OutOfMemoryError, ReadOnlyError, ResponseError
+from redis.exceptions import OutOfMemoryError, ReadOnlyError, RedisError, ResponseError
 from redis.exceptions import TimeoutError as RedisTimeoutError
 
 from motionq.contract.errors import InvalidSettings, QueueUnavailable
@@ -35,13 +36,19 @@ def client_of(url: str, **options: Any) -> Redis:
     """A client of the server at `url`, over TLS if it says so. Raises InvalidSettings as `connect` does."""
     try:
         tls = tls_options(url) or {}
-        return Redis.from_url(without_tls_options(url), decode_responses=True, **options, **tls)
-    except ValueError as error:
+        client = Redis.from_url(without_tls_options(url), decode_responses=True, **options, **tls)
+        client.connection_pool.connection_class(**client.connection_pool.connection_kwargs)  # connects nothing
+    except TypeError as error:  # it names the option, never a value
+        unknown = re.search(r"argument '(\w+)'", str(error))
+        name = unknown[1] if unknown else "?"
+        raise InvalidSettings(f"REDIS_URL: its query has an option that is not known: {name}") from None
+    except (ValueError, RedisError) as error:
         raise InvalidSettings(f"REDIS_URL: not a usable address ({type(error).__name__})") from None
+    return client
 
 
-# Answers of a server that is there and takes no writes now. Redis 6.2 wraps a script's error in words of its own, so
-# the whole text is searched.
+# Answers of a server that is there and takes no writes now: its disk fails (MISCONF), too few replicas follow it, a
+# script keeps it busy. Redis 6.2 wraps a script's error in words of its own, so the whole text is searched.
 _TAKES_NO_WRITES = ("MISCONF", "NOREPLICAS", "READONLY", "BUSY", "MASTERDOWN", "LOADING", "CLUSTERDOWN")
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import sys
 from pathlib import Path
+from typing import Any
 
 from motionq.contract.errors import QueueUnavailable
 
@@ -24,8 +25,8 @@ _UNKNOWN = "no queue server is known: start one with `motionq up --sandbox`, or 
 def local_server(folder: Path) -> str:
     """The Redis URL that a running `motionq up` wrote into its data directory. Raises QueueUnavailable."""
     try:
-        url = str(json.loads((folder / STACK_FILE).read_text(encoding="utf-8"))["redis_url"])
-    except (OSError, ValueError, KeyError, TypeError):
+        url = str(_told(folder)["redis_url"])
+    except (OSError, ValueError, KeyError):
         raise QueueUnavailable(_UNKNOWN) from None
     if not runs(folder):
         raise QueueUnavailable(
@@ -33,6 +34,19 @@ def local_server(folder: Path) -> str:
             " REDIS_URL"
         )
     return url
+
+
+def local_stack(folder: Path) -> dict[str, Any]:
+    """Everything that a running `motionq up` wrote into its data directory; nothing where none runs."""
+    try:
+        return _told(folder) if runs(folder) else {}
+    except (OSError, ValueError):
+        return {}
+
+
+def _told(folder: Path) -> dict[str, Any]:
+    found = json.loads((folder / STACK_FILE).read_text(encoding="utf-8"))
+    return found if isinstance(found, dict) else {}
 
 
 def runs(folder: Path) -> bool:

@@ -23,13 +23,21 @@ from pydantic import (
     ValidationError,
     field_validator,
 )
-from pydantic_settings import BaseSettings, NoDecode, PydanticBaseSettingsSource, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    DotEnvSettingsSource,
+    NoDecode,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from motionq.contract.errors import InvalidSettings
-from motionq.contract.local_stack import local_server
+from motionq.contract.local_stack import local_server, local_stack
 from motionq.contract.tls import tls_options
 
 _UNITS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86400}
+_PREFIX = "MOTIONQ_"
+_REMOTE = re.compile(r"(?!file:|local:)[A-Za-z0-9+.-]+:(//|:)")  # an fsspec address that is no local path
 _SIZES = {"": 1, "B": 1, "KB": 1000, "MB": 1000**2, "GB": 1000**3, "KIB": 1024, "MIB": 1024**2, "GIB": 1024**3}
 
 
@@ -77,9 +85,32 @@ def _an_hour(value: float) -> float:
     return value
 
 
+def _whole(value: Path) -> Path:
+    """`~` is somebody's home, and what is relative begins in the folder where the program runs, as `./.env` does."""
+    try:
+        return value.expanduser().absolute()
+    except RuntimeError:
+        raise ValueError(f"{str(value)!r} names a home folder that does not exist") from None
+
+
+def _storage(value: str) -> str:
+    """A relative path would be another folder for each program: workers would not find what producers staged."""
+    path = re.sub(r"^(file|local):(//)?", "", value)
+    if _REMOTE.match(value) or path.startswith("~") or Path(path).is_absolute():
+        return value
+    raise ValueError(f"{value!r} is a relative path: write the whole path, or an address such as s3://bucket/folder")
+
+
+def _results(value: str) -> str:
+    return "none" if value.lower() == "none" else _storage(value)
+
+
 Seconds = Annotated[float, BeforeValidator(seconds), AfterValidator(_positive)]
 Rate = Annotated[tuple[int, float], NoDecode, BeforeValidator(rate)]
 Names = Annotated[tuple[str, ...], NoDecode, BeforeValidator(names)]
+Folder = Annotated[Path, AfterValidator(_whole)]
+Staging = Annotated[str, AfterValidator(_storage)]
+Results = Annotated[str, AfterValidator(_results)]
 
 
 def data_dir() -> Path:
@@ -91,23 +122,26 @@ def data_dir() -> Path:
 class _SecretFiles(PydanticBaseSettingsSource):
     """`NAME_FILE` names a file that holds the secret `NAME` (as Docker and systemd hand secrets over)."""
 
+    def __init__(self, settings_cls: type[BaseSettings], names: Mapping[str, str | None]) -> None:
+        super().__init__(settings_cls)
+        self._names = names
+
     def get_field_value(self, field: Any, field_name: str) -> tuple[Any, str, bool]:
         for name in names_of(field.validation_alias):
-            path = self.current_env.get(f"{name}_FILE")
+            path = self._names.get(f"{name}_FILE")
             if path and field.annotation in (SecretStr, SecretStr | None):
                 return _read_secret(name, path), name, False
         return None, field_name, False
 
-    @property
-    def current_env(self) -> Mapping[str, str]:
-        return os.environ
-
     def __call__(self) -> dict[str, Any]:
         found: dict[str, Any] = {}
         for field_name, field in self.settings_cls.model_fields.items():
-            value, name, _ = self.get_field_value(field, field_name)
+            first = names_of(field.validation_alias)[0]  # under which the other sources put theirs, too
+            if {field_name, first} & self.current_state.keys():
+                continue  # it is set: the file need not be there
+            value, _, _ = self.get_field_value(field, field_name)
             if value is not None:
-                found[name] = value
+                found[first] = value
         return found
 
 
@@ -149,9 +183,9 @@ class Settings(BaseSettings):
     )
     redis_url: SecretStr | None = Field(None, validation_alias=AliasChoices("MOTIONQ_REDIS_URL", "REDIS_URL"))
     namespace: str = Field("motionq", validation_alias="MOTIONQ_NAMESPACE", pattern=r"^[A-Za-z0-9_.-]{1,64}$")
-    data_dir: Path = Field(default_factory=data_dir, validation_alias="MOTIONQ_DATA_DIR")
-    staging_url: str | None = Field(None, validation_alias="MOTIONQ_STAGING_URL")
-    results_url: str | None = Field(None, validation_alias="MOTIONQ_RESULTS_URL")
+    data_dir: Folder = Field(default_factory=data_dir, validation_alias="MOTIONQ_DATA_DIR")
+    staging_url: Staging | None = Field(None, validation_alias="MOTIONQ_STAGING_URL")
+    results_url: Results | None = Field(None, validation_alias="MOTIONQ_RESULTS_URL")
     submit_rate: Rate = Field((20, 10.0), validation_alias="MOTIONQ_SUBMIT_RATE")
     max_in_flight: int = Field(100, validation_alias="MOTIONQ_MAX_IN_FLIGHT", ge=1)
     read_rate: Rate = Field((50, 1.0), validation_alias="MOTIONQ_READ_RATE")
@@ -188,8 +222,10 @@ class Settings(BaseSettings):
         dotenv_settings: PydanticBaseSettingsSource,
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
-        """Arguments, the environment, `NAME_FILE`, then `.env`."""
-        return init_settings, env_settings, _SecretFiles(settings_cls), dotenv_settings
+        """Arguments, the environment with its `NAME_FILE`, then `.env` with its own."""
+        lines = dotenv_settings.env_vars if isinstance(dotenv_settings, DotEnvSettingsSource) else {}
+        named_there = _SecretFiles(settings_cls, lines)
+        return init_settings, env_settings, _SecretFiles(settings_cls, os.environ), dotenv_settings, named_there
 
     @field_validator("kie_base_url", "kie_upload_base_url", "public_base_url")
     @classmethod
@@ -241,13 +277,15 @@ def unknown_names(environment: Iterable[str]) -> list[str]:
     return [
         f"{name} is no setting of motionq" + _did_you_mean(name)
         for name in sorted(environment)
-        if name.startswith("MOTIONQ_") and name not in _KNOWN
+        if name.startswith(_PREFIX) and name not in _KNOWN
     ]
 
 
 def _did_you_mean(name: str) -> str:
-    close = difflib.get_close_matches(name, _KNOWN, n=1)
-    return f": did you mean {close[0]}?" if close else ""
+    """Compared without the beginning that all have in common, which would make everything look alike."""
+    endings = {known.removeprefix(_PREFIX): known for known in sorted(_KNOWN, reverse=True)}
+    close = difflib.get_close_matches(name.removeprefix(_PREFIX), endings, n=1)
+    return f": did you mean {endings[close[0]]}?" if close else ""
 
 
 def load(*, dotenv: bool = False, required: tuple[str, ...] = (), **given: Any) -> Settings:
@@ -266,7 +304,16 @@ def load(*, dotenv: bool = False, required: tuple[str, ...] = (), **given: Any) 
     wrong += _foreign_broker(settings)
     if wrong:
         raise InvalidSettings("; ".join(wrong))
-    return settings
+    return _of_the_local_stack(settings)
+
+
+def _of_the_local_stack(settings: Settings) -> Settings:
+    """Who takes the local stack's server takes its namespace and storage too: there its workers look."""
+    if settings.redis_url is not None:
+        return settings
+    told = local_stack(settings.data_dir)
+    names = [name for name in ("namespace", "staging_url", "results_url") if name not in settings.model_fields_set]
+    return settings.model_copy(update={name: told[name] for name in names if told.get(name)})
 
 
 def _dotenv_names(env_file: str | None) -> list[str]:

@@ -49,7 +49,7 @@ def list_jobs(
     as_json: bool,
 ) -> int:
     """Shows the jobs that match everything given; returns the exit code."""
-    wanted = [read("state", _state, text) for text in state]
+    wanted = [read("state", _state, text, limit=list(State)) for text in state]
     pairs = read("label", words.labels, label)
     after = read("since", words.moment, since) if since is not None else None
     with opened_queue() as queue:

@@ -47,9 +47,9 @@ def code(job: Job) -> Code:
     return Code.DONE if job.state is State.SUCCEEDED else Code.FAILED
 
 
-def read(option: str, parse: Any, text: Any) -> Any:
-    """The value of an option; a ValueError of `parse` is a usage error."""
+def read(option: str, parse: Any, text: Any, *, limit: object = None) -> Any:
+    """The value of an option; a ValueError of `parse` is a usage error. `limit`: all that is allowed."""
     try:
         return parse(text)
     except ValueError as error:
-        raise WrongUsage(f"{option}: {error}", field=option) from None
+        raise WrongUsage(f"{option}: {error}", field=option, limit=limit, value=text) from None

@@ -7,7 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from functools import partial
+from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
@@ -166,6 +167,35 @@ def receiver() -> Iterator[Receiver]:
         thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
         thread.start()
         yield box
+        server.shutdown()
+        thread.join()
+
+
+@dataclass
+class Elsewhere:
+    """Somebody else's web server over the sample media: what was asked of it, in order."""
+
+    url: str = ""
+    asked: list[str] = field(default_factory=list)
+
+
+@pytest.fixture
+def elsewhere() -> Iterator[Elsewhere]:
+    place = Elsewhere()
+
+    class Handler(SimpleHTTPRequestHandler):
+        def do_GET(self) -> None:
+            place.asked.append(self.path)
+            super().do_GET()
+
+        def log_message(self, *args: Any) -> None:
+            return
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(MEDIA))) as server:
+        place.url = f"http://127.0.0.1:{server.server_port}"
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02})
+        thread.start()
+        yield place
         server.shutdown()
         thread.join()
 

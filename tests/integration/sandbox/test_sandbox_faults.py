@@ -269,7 +269,7 @@ def test_drop_after_an_upload(client, sandbox):
     sandbox.add_fault("drop_after", "upload")
     with pytest.raises(requests.ConnectionError):
         client.upload("a.png", b"123")
-    assert requests.get(f"{sandbox.url}/kieai/100001/motionq/a.png", timeout=5).content == b"123"
+    assert requests.get(f"{sandbox.files_url}/kieai/100001/motionq/a.png", timeout=5).content == b"123"
 
 
 def test_times_skip_and_match(client, sandbox):
@@ -297,7 +297,9 @@ def test_standing_rule_until_cleared(client, sandbox):
         ({"fault": "slow", "call": "upload", "second": 3}, "unknown option of slow: second; known: seconds"),
         ({"fault": "silent", "match": {"colour": "red"}}, "unknown match: colour; known: "),
         ({"fault": "silent", "times": 0}, "times is a whole number from 1 or null, not 0"),
-        (["silent"], "the body is a rule like "),
+        ({"fault": "silent", "match": ["red"]}, 'match is like {"prompt": "part of it"}, not '),
+        ({"fault": "slow", "call": "credit", "seconds": "5"}, "seconds of slow is a number of at least zero, not '5'"),
+        (["silent"], "a rule is like "),
     ],
 )
 def test_wrong_rules_are_refused(sandbox, rule, words):

@@ -83,12 +83,22 @@ def test_copy_returns_the_drivers_bytes(client, sandbox, media):
     assert film == (media / "bigbuckbunny.mp4").read_bytes()
 
 
-def test_foreign_media_are_fetched(client, other, sandbox, media):
+def test_foreign_media_are_fetched(client, sandbox, elsewhere):
     """A video at another address is fetched over HTTP, and the hold becomes the real price (5.28 s, not 10 s)."""
     sandbox.settings(render="copy", speed=1.0)
-    image, video = other.upload_sample("astronaut.png"), other.upload_sample("bigbuckbunny.mp4")
-    task = client.make(image=image, video=video.replace("127.0.0.1", "localhost"))
+    image = client.upload_sample("astronaut.png")
+    task = client.make(image=image, video=f"{elsewhere.url}/bigbuckbunny.mp4")
     sandbox.advance(101)
     assert client.ended(task)["state"] == "success"
     assert client.credit() == 1000.0 - 66.0
-    assert sandbox.summary()["calls"]["uploadedFile"] == 1
+    assert elsewhere.asked == ["/bigbuckbunny.mp4"]
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+def test_its_own_files_are_not_fetched(client, sandbox, host):
+    """An upload is read from the shelf under either name of the sandbox."""
+    sandbox.settings(render="copy")
+    image, video = client.upload_sample("astronaut.png"), client.upload_sample("bigbuckbunny.mp4")
+    task = client.make(image=image, video=video.replace("localhost", host))
+    assert client.ended(task)["state"] == "success"
+    assert "uploadedFile" not in sandbox.summary()["calls"]

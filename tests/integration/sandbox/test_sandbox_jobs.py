@@ -2,13 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import re
 import time
+from urllib.parse import urlsplit
 
 import pytest
 import requests
+from aiohttp import web
+from aiohttp.test_utils import TestClient, TestServer
 
+from motionq_ops.sandbox.answers import Answer
+from motionq_ops.sandbox.clock import Agenda, Clock
+from motionq_ops.sandbox.edge import Asked, Edge
+from motionq_ops.sandbox.ledger import Ledger
+from motionq_ops.sandbox.settings import Settings
+from motionq_ops.sandbox.vendor import Vendor
 from support import eventually
 
 NO_CREDITS = "Credits insufficient : Your current balance isn’t enough to run this request. Please top up to continue."
@@ -149,9 +159,76 @@ def test_unknown_model(client):
     assert client.create(model="kling-9/motion") == {"code": 422, "msg": BAD_MODEL, "data": None}
 
 
-def test_bad_media_address(client):
-    """A media URL that is no web address is the recorded server exception."""
-    assert client.create(image="file:///etc/passwd")["msg"] == "Server exception, please try again later"
+@pytest.mark.parametrize(
+    "url", ["file:///etc/passwd", "http://[/a", "http://a]/b", "http://", "https://host:port/a", "http://host:99999/a"]
+)
+def test_bad_media_address(client, sandbox, body_of, url):
+    """A media URL that is no web address is the recorded server exception: HTTP 200, code 500, and in the ledger."""
+    for changes in ({"image": url}, {"video": url}):
+        answer = client.post("/api/v1/jobs/createTask", body_of(**changes))
+        refused = {"code": 500, "msg": "Server exception, please try again later", "data": None}
+        assert (answer.status_code, answer.json()) == (200, refused)
+    assert [(line["code"], line["http"]) for line in sandbox.ledger("createTask")] == [(500, 200)] * 2
+    assert (sandbox.summary()["tasks_made"], client.credit()) == (0, 1000.0)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b"{", b"[" * 100_000, b'{"model": NaN}', b'{"model": 1e999}', b"\xff", b"5", b'{"model": ["x"]}']
+)
+def test_a_body_that_is_no_order_is_refused_in_the_envelope(client, sandbox, body):
+    """Whatever comes in is answered with HTTP 200 and a code, and leaves its line in the ledger."""
+    url = f"{sandbox.url}/api/v1/jobs/createTask"
+    answer = client.session.post(url, data=body, headers=client.headers, timeout=10)
+    assert (answer.status_code, answer.json()["code"] in (422, 500)) == (200, True)
+    (line,) = sandbox.ledger("createTask")
+    assert (line["code"], line["http"], line["taskId"]) == (answer.json()["code"], 200, None)
+
+
+def test_a_price_list_without_the_mode_is_a_refusal(client, sandbox):
+    """A mode that the switched price list does not have is refused with the vendor's words."""
+    sandbox.settings(prices={"kling-2.6/motion-control": {"720p": 1.0}})
+    assert client.create(mode="1080p")["msg"] == "mode is not within the range of allowed options"
+
+
+def test_half_a_character_hurts_nobody(client, sandbox):
+    """A lone surrogate in a prompt comes back as a question mark, in the record and in the ledger."""
+    task = client.make(prompt="a\ud800b")
+    assert json.loads(json.loads(client.record(task)["param"])["input"])["prompt"] == "a?b"
+    assert [line["prompt"] for line in sandbox.ledger("createTask")] == ["a?b"]
+
+
+def test_a_fault_of_the_sandbox_is_in_the_ledger(capfd):
+    """What goes wrong in the sandbox itself is a true HTTP 500, a line in the ledger and a traceback on stderr."""
+
+    async def breaks(asked: Asked) -> Answer:
+        raise ZeroDivisionError("a slip")
+
+    async def ask() -> tuple[int, bytes, list[dict[str, object]]]:
+        clock, ledger = Clock(), Ledger()
+        edge = Edge(Vendor(Settings(), ["key"], 1.0, clock, Agenda(clock), 1), ledger, None)
+        app = web.Application()
+
+        async def handle(request: web.Request) -> web.StreamResponse:
+            return await edge.serve(request, edge.note(request, "credit"), breaks)
+
+        app.router.add_get("/", handle)
+        async with TestServer(app) as server, TestClient(server) as client:
+            answer = await client.get("/")
+            return answer.status, await answer.read(), ledger.entries()
+
+    status, body, (line,) = asyncio.run(ask())
+    assert (status, body) == (500, b"")
+    assert (line["call"], line["code"], line["http"]) == ("credit", 500, 500)
+    assert "ZeroDivisionError: a slip" in capfd.readouterr().err
+
+
+def test_files_are_on_another_host_than_the_api(client, sandbox):
+    """Results and uploads are handed out under another name than the API's, as the vendor's are."""
+    upload = client.upload("a.png", b"1").json()["data"]["downloadUrl"]
+    (result,) = client.ended(client.make())["response"]["resultUrls"]
+    assert {urlsplit(url).netloc for url in (upload, result)} == {sandbox.files_host} == {f"localhost:{sandbox.port}"}
+    assert urlsplit(sandbox.url).hostname == "127.0.0.1"
+    assert [requests.get(url, timeout=5).status_code for url in (upload, result)] == [200, 200]
 
 
 @pytest.mark.parametrize("key", ["", "wrong"])

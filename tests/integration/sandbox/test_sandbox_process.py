@@ -36,7 +36,12 @@ def test_start_and_end(tmp_path, wait, number):
     command = [*PROGRAM, "--port", "0", "--speed", "7", "--ready-file", str(ready)]
     with subprocess.Popen(command, stderr=subprocess.PIPE, env=environment, text=True) as process:
         where = json.loads(wait(lambda: ready.exists() and ready.read_text()))
-        assert (where["pid"], where["url"]) == (process.pid, f"http://127.0.0.1:{where['port']}")
+        assert where == {
+            "url": f"http://127.0.0.1:{where['port']}",
+            "files_url": f"http://localhost:{where['port']}",
+            "port": where["port"],
+            "pid": process.pid,
+        }
         assert answers(where["url"])
         asked = time.monotonic()
         process.send_signal(number)
@@ -88,15 +93,55 @@ def test_help_teaches():
         (["--set", "render=fast"], "render is one of real, copy, none, not 'fast'"),
         (["--rate-limit", "20"], "rate_limit is CALLS/SECONDS or off, not '20'"),
         (["--speed", "0"], "speed is a number above zero, not 0.0"),
-        (["--script", "/nowhere.json"], "No such file or directory"),
+        (["--script", "/nowhere.json"], "--script /nowhere.json: No such file or directory"),
+        (["--port", "99999"], "argument --port: a port is a number from 0 to 65535, not '99999'"),
+        (["--speed", "nan"], "argument --speed: must be a number, not 'nan'"),
+        (["--credits", "inf"], "argument --credits: must be a number, not 'inf'"),
+        (["--set", "median_seconds=NaN"], "median_seconds is a number of at least zero, not 'NaN'"),
+        (["--api-key", ""], "argument --api-key: must not be empty"),
+        (["--hmac-key", " "], "argument --hmac-key: must not be empty"),
     ],
 )
 def test_wrong_usage(capsys, arguments, words):
-    """Wrong usage is one clear sentence and status 2."""
+    """Wrong usage is one clear line and status 2."""
     with pytest.raises(SystemExit) as ended:
         main(["--port", "0", *arguments])
     assert ended.value.code == 2
-    assert words in capsys.readouterr().err.splitlines()[-1]
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"motionq sandbox: {words}")
+    assert line.endswith(" (see `motionq sandbox --help`)")
+
+
+@pytest.mark.parametrize(
+    ("script", "words"),
+    [
+        ('{"faults": 5}', "--script F: faults are a list of rules, settings an object"),
+        ('{"settings": [1]}', "--script F: faults are a list of rules, settings an object"),
+        ("5", '--script F: a script is {"faults": '),
+        ('{"fault": []}', '--script F: a script is {"faults": '),
+        ("nonsense", "--script F: Expecting value"),
+        ('{"settings": {"sigma": 1e999}}', "--script F: 1e999 is no number"),
+        ("[5]", 'a rule is like {"call": '),
+        ('[{"fault": "silent", "match": ["x"]}]', "match is like "),
+        ('{"settings": {"sigma": "x"}}', "sigma is a number of at least zero, not 'x'"),
+    ],
+)
+def test_a_script_that_is_none_is_one_line(capsys, tmp_path, script, words):
+    """Whatever JSON the file holds, what is wrong with it is one line and status 2."""
+    path = tmp_path / "script.json"
+    path.write_text(script)
+    with pytest.raises(SystemExit) as ended:
+        main(["--port", "0", "--script", str(path)])
+    (line,) = capsys.readouterr().err.splitlines()
+    assert (ended.value.code, line.startswith(f"motionq sandbox: {words.replace('F', str(path), 1)}")) == (2, True)
+
+
+def test_a_ready_file_that_can_not_be_written_is_named(tmp_path):
+    """The file is at fault and not the port: one line says so, and the sandbox ends with 1."""
+    path = tmp_path / "nowhere" / "ready.json"
+    ended = subprocess.run([*PROGRAM, "--port", "0", "--ready-file", str(path)], capture_output=True, text=True)
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines()[1:] == [f"motionq sandbox: can't write {path}: No such file or directory"]
 
 
 def test_it_knows_nothing_of_the_product():
@@ -136,6 +181,7 @@ def test_switches_are_checked(sandbox):
         ({"sigma": 0.5, "latency": -1}, "latency is a number of at least zero, not -1"),
         ({"sigma": 0.5, "new_fields": 1}, "new_fields is true or false, not 1"),
         ({"sigma": 0.5, "prices": [1]}, "prices look like"),
+        ({"sigma": 0.5, "foreign_seconds": 10**400}, "foreign_seconds is a number of at least zero, not 1000"),
     ):
         with pytest.raises(SandboxFailed, match=words):
             sandbox.settings(**values)
@@ -148,6 +194,13 @@ def test_control_errors(sandbox):
         sandbox.task("abc")
     with pytest.raises(SandboxFailed, match="seconds is a number, not None"):
         sandbox.control("POST", "/sandbox/advance", {})
+    with pytest.raises(SandboxFailed, match="seconds is a number of at least zero, not -1: time does not go back"):
+        sandbox.advance(-1)
+    for body in (float("nan"), float("inf"), [[{"balance": float("nan")}]]):  # as Python's JSON writes them
+        with pytest.raises(SandboxFailed, match=r"the body is not JSON: (NaN|Infinity) is no number"):
+            sandbox.control("POST", "/sandbox/credits", body)
+    answer = requests.post(f"{sandbox.url}/sandbox/settings", data='{"foreign_seconds": 1e999}', timeout=5)
+    assert (answer.status_code, answer.json()) == (400, {"error": "the body is not JSON: 1e999 is no number"})
 
 
 def test_latency(client, sandbox):

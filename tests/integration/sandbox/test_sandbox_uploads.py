@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import re
+import socket
 from pathlib import Path
 
 import pytest
@@ -21,7 +22,7 @@ def test_answer_shape(client, sandbox):
         "success": True, "code": 200, "msg": "File uploaded successfully",
         "data": {
             "success": True, "fileName": "a.png", "filePath": "kieai/100001/motionq/a.png", "fileSize": 5,
-            "downloadUrl": f"{sandbox.url}/kieai/100001/motionq/a.png", "mimeType": "image/png",
+            "downloadUrl": f"{sandbox.files_url}/kieai/100001/motionq/a.png", "mimeType": "image/png",
         },
     })  # fmt: skip
     assert requests.get(body["data"]["downloadUrl"], timeout=5).content == b"12345"
@@ -71,6 +72,37 @@ def test_refusals(client, sandbox):
     sandbox.settings(upload_http_errors=True)
     answer = client.upload("a.png", b"1")
     assert (answer.status_code, answer.json()) == (401, refused)
+
+
+@pytest.mark.parametrize(
+    ("way", "body", "code", "msg"),
+    [
+        ("base64", {"base64Data": "no base64!"}, 400, "Base64 decoding failed: Invalid Base64 format"),
+        ("base64", {}, 400, "Missing required parameter: base64Data"),
+        ("url", {"fileUrl": "http://127.0.0.1:9/a.png"}, 500, "Internal server error"),
+        ("url", {"fileUrl": "http://[/a.png"}, 500, "Internal server error"),
+        ("url", {}, 400, "Missing required parameter: fileUrl"),
+    ],
+)
+def test_each_fault_of_an_upload_has_its_own_words(client, sandbox, way, body, code, msg):
+    """What is missing, what can't be decoded and what can't be fetched are told apart, and all are in the ledger."""
+    answer = client.post(f"/api/file-{way}-upload", {"uploadPath": "p", "fileName": "a.png"} | body)
+    assert (answer.status_code, answer.json()) == (200, {"success": False, "code": code, "msg": msg})
+    (line,) = sandbox.ledger("upload")
+    assert (line["code"], line["http"], line["fileName"]) == (code, 200, "a.png")
+
+
+def test_an_upload_that_breaks_off_is_in_the_ledger(client, sandbox, wait):
+    """A client that goes away in the middle leaves a line without an answer, and no file."""
+    head = (
+        "POST /api/file-stream-upload HTTP/1.1\r\nHost: x\r\nContent-Length: 1000\r\n"
+        f"Authorization: Bearer {client.key}\r\nContent-Type: multipart/form-data; boundary=b\r\n\r\n"
+        '--b\r\nContent-Disposition: form-data; name="file"; filename="a.png"\r\n\r\nhalf of'
+    )
+    with socket.create_connection(("127.0.0.1", sandbox.port)) as line:
+        line.sendall(head.encode())
+    (entry,) = wait(lambda: sandbox.ledger("upload"))
+    assert (entry["code"], entry["http"], "filePath" in entry) == (None, None, False)
 
 
 def test_uploads_expire(client, sandbox):
