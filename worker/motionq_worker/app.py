@@ -31,7 +31,7 @@ from motionq_worker import ending, flower_config, observability, scratch, startu
 from motionq_worker.clock import ClockStep
 from motionq_worker.kept_clients import keep_clients
 from motionq_worker.services import Services
-from motionq_worker.settings import load_worker
+from motionq_worker.settings import load_worker, vendor_host
 
 QUEUES = ("start", "upload", "submit", "check", "deliver")
 
@@ -177,7 +177,7 @@ def _look_at_the_server(**_: Any) -> None:
 
 def _server_is_fit() -> bool:
     services = app.motionq_services()
-    return startup.look_at_the_server(services.store, services.kie.host)
+    return startup.look_at_the_server(services.store, vendor_host(services.settings))
 
 
 @worker_shutdown.connect

@@ -26,7 +26,7 @@ from motionq_worker.metering import Meter, Reports
 from motionq_worker.pauses import fingerprint
 from motionq_worker.prober import Prober
 from motionq_worker.restored import Beat
-from motionq_worker.settings import account, exempt_hosts, rules
+from motionq_worker.settings import account, exempt_hosts, rules, vendor_host
 from motionq_worker.sweeper import Sweeper
 from motionq_worker.uploads import Fetching, Uploads
 
@@ -46,7 +46,7 @@ class Services:
         self.gate = Gate(self.store, settings)
         self.estimates = Estimates(self.store, settings)
         # Workers of other queues, or of a sandbox, may share the folder.
-        self.journal = Journal(settings.data_dir / "journal" / f"{settings.namespace}@{account(settings).api.host}")
+        self.journal = Journal(settings.data_dir / "journal" / f"{settings.namespace}@{vendor_host(settings)}")
         self.beat = Beat(self.store, settings.data_dir)
         self.leases = Leases(self.store, settings.step_lease)
         self.meter = Meter()

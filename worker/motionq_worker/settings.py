@@ -57,6 +57,11 @@ def account(settings: Settings) -> KieAccount:
     )
 
 
+def vendor_host(settings: Settings) -> str:
+    """The host of the vendor's API."""
+    return Origin.parse(settings.kie_base_url).host
+
+
 def rules(settings: Settings) -> Rules:
     """What decisions depend on."""
     return Rules(

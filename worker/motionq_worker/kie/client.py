@@ -73,11 +73,6 @@ class KieClient:
         self._meter.see("credits", float(balance))
         return float(balance)
 
-    @property
-    def host(self) -> str:
-        """Of the API."""
-        return self._account.api.host
-
     def read(self, task_id: str) -> Reading:
         """What recordInfo says about one task; raises a free call's fault."""
         request = Request("GET", f"{self._account.api.url}/api/v1/jobs/recordInfo", params={"taskId": task_id})

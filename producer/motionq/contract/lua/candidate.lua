@@ -12,8 +12,10 @@ if not p then
   return 'orphan'
 end
 if p.task_id == a.task and (p.status == 'paid' or p.status == 'stray') then return 'known' end
-p.candidate = a.task
-keep_book(job)
-redis.call('HSET', K.job .. job.id, 'purchases', job.purchases)
+if p.candidate ~= a.task then
+  p.candidate = a.task
+  keep_book(job)
+  redis.call('HSET', K.job .. job.id, 'purchases', job.purchases)
+end
 redis.call('ZADD', K.candidates, NOW, a.id .. ':' .. a.nonce)
 return 'stored'
