@@ -13,7 +13,7 @@ from ulid import ULID
 
 from motionq import actions, arguments
 from motionq.conflicts import refuse_conflicts, refuse_double_keys
-from motionq.contract.connection import connect, reachable
+from motionq.contract.connection import connect
 from motionq.contract.errors import InvalidJob, JobNotFound, WaitTimeout
 from motionq.contract.job import DEFAULT_MODEL, EVENTS_KEPT, Job
 from motionq.contract.keys import Keys
@@ -22,7 +22,7 @@ from motionq.contract.settings import Settings, load
 from motionq.contract.states import State
 from motionq.contract.store import Created, JobStore, NewJob
 from motionq.durable import safely
-from motionq.estimate import backs_off, eta_seconds, fields_for
+from motionq.etas import etas
 from motionq.gate import GateStatus, gate_status
 from motionq.purchases import open_of
 from motionq.request import Media, Request, Staged, numbered
@@ -309,25 +309,7 @@ class MotionQueue:
         return [to_job(record, eta.get(record.id), last=last) for record in records]
 
     def _eta(self, records: Sequence[Record]) -> dict[str, float | None]:
-        fields = fields_for(records)
-        if not fields:
-            return {}
-        steps: dict[str, list[str]] = {}
-        for record in records:
-            if step := backs_off(record):
-                steps.setdefault(step, []).append(record.id)
-        pipe = self._redis.pipeline(transaction=False)
-        pipe.hmget(self.store.keys.durations, fields)
-        for step, ids in steps.items():
-            pipe.zmscore(self.store.keys.due(step), ids)
-        with reachable():
-            known, *alarms = pipe.execute()
-        durations = {field: str(text) for field, text in zip(fields, known, strict=True) if text}
-        asked = [job_id for ids in steps.values() for job_id in ids]
-        found = [alarm for scores in alarms for alarm in scores]
-        when = {job_id: float(alarm or 0) for job_id, alarm in zip(asked, found, strict=True)}
-        now = self.store.now()
-        return {record.id: eta_seconds(record, durations, now, when.get(record.id, 0.0)) for record in records}
+        return etas(self.store, self._settings, records)
 
 
 def _checked(requests: Iterable[Request | Mapping[str, Any]]) -> Sequence[Request]:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
 
 from motionq.contract.durations import best_known, kind_of, kinds_like, median_left, survival
 from motionq.contract.record import Record
@@ -10,7 +12,36 @@ from motionq.contract.states import FINAL, HOMES, State
 
 # Seconds a job spends around the generation when nothing has to wait: upload, arming, delivery. Measured.
 AROUND = 8.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Line:
+    """What a job that waits to be bought has before it.
+
+    `open`: the gate; `free` of `slots`: how many may be bought at once; `per_second`: the rate of purchases; `before`:
+    how many jobs will be bought first, None where that is not known.
+    """
+
+    open: bool = True
+    free: int = 1
+    slots: int = 1
+    per_second: float = math.inf
+    before: int | None = 0
+
+    def at(self, before: int | None) -> Line:
+        """The same line, at this place."""
+        return replace(self, before=before)
+
+    def seconds(self, generation: float) -> float | None:
+        """Until the job is bought, where a generation takes so long; None while nobody can say."""
+        if not self.open or self.before is None:
+            return None
+        first = max(0, self.before + 1 - max(0, self.free))  # those that must end before it finds a slot
+        return max(self.before / self.per_second, first * generation / self.slots)
+
+
 _BEFORE = (State.QUEUED, State.UPLOADING, State.READY, State.ARMED, State.SUBMITTING)
+_IN_LINE = (State.QUEUED, State.UPLOADING, State.READY)
 
 
 def fields_for(records: Iterable[Record]) -> list[str]:
@@ -34,11 +65,13 @@ def backs_off(record: Record) -> str | None:
     return HOMES[record.state] if waits.get(record.state) else None
 
 
-def eta_seconds(record: Record, durations: Mapping[str, str], now: int, alarm: float = 0.0) -> float | None:
+def eta_seconds(
+    record: Record, durations: Mapping[str, str], now: int, alarm: float = 0.0, line: Line = Line()
+) -> float | None:
     """Seconds until the job is likely done; None while nothing is known or the job has ended.
 
     `durations` maps kinds of jobs to sketches (contract/durations.py); `now` and `alarm` (0: it does not back off) are
-    in ms.
+    in ms; `line`: what is before a job that waits to be bought.
     """
     if record.state in FINAL or record.state is State.SUBMIT_UNKNOWN:
         return None
@@ -51,6 +84,8 @@ def eta_seconds(record: Record, durations: Mapping[str, str], now: int, alarm: f
         return None
     alive = survival(sketch)
     if record.state in _BEFORE:
-        return round(idle + median_left(alive, 0.0) + AROUND, 1)
+        generation = median_left(alive, 0.0)
+        waits = line.seconds(generation + AROUND) if record.state in _IN_LINE else 0.0
+        return None if waits is None else round(max(idle, waits) + generation + AROUND, 1)
     left = median_left(alive, max(0.0, (now - record.running_since) / 1000))
     return round(max(1.0, left, idle) + AROUND / 2, 1)

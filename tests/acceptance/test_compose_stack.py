@@ -136,7 +136,7 @@ def test_people_may_do_everything(stack: ComposeStack, queue: MotionQueue, finis
     )
     eventually(lambda: queue.get(job.id).state == "ready")
     assert queue.cancel(job.id).state == "cancelled"
-    assert queue.replay(job.id).state == "queued"
+    assert queue.replay(job.id).state in ("queued", "uploading", "ready")  # its files are at the vendor
     assert [one.id for one in queue.list(tenant="other")] == [job.id]
     assert queue.gate().open is False
     queue.resume()

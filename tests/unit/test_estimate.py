@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from motionq.contract.durations import Sketch, kind_of, lesson_of
 from motionq.contract.states import State
-from motionq.estimate import AROUND, backs_off, eta_seconds, fields_for
+from motionq.estimate import AROUND, Line, backs_off, eta_seconds, fields_for
 from support.records import NOW, SPEC, line, record
 
 _KIND = kind_of(SPEC.model, SPEC.mode, 6.0)
@@ -35,6 +37,22 @@ def test_nothing_is_said_while_nothing_is_known() -> None:
 def test_before_the_generation_its_whole_time_is_ahead(state: State) -> None:
     """The median generation, and what lies around it."""
     assert eta_seconds(record(state=state), MINUTES, NOW) == pytest.approx(120.0 + AROUND, rel=0.05)
+
+
+def test_a_place_in_the_line_is_waited_for() -> None:
+    """A job behind others waits for turns or for slots, whichever is longer; nobody knows when a gate opens."""
+    ready = record(state=State.READY)
+    whole = 120.0 + AROUND
+
+    def eta(**line: Any) -> float | None:
+        return eta_seconds(ready, MINUTES, NOW, 0.0, Line(**line))
+
+    assert eta(before=0, free=1) == pytest.approx(whole, rel=0.05)
+    assert eta(before=99, free=100, slots=100, per_second=2.0) == pytest.approx(49.5 + whole, rel=0.05)
+    assert eta(before=29, free=0, slots=10, per_second=2.0) == pytest.approx(3 * whole + whole, rel=0.05)
+    assert eta(open=False) is None
+    assert eta(before=None) is None
+    assert eta_seconds(record(state=State.ARMED), MINUTES, NOW, 0.0, Line(open=False)) == pytest.approx(whole, rel=0.05)
 
 
 def test_a_running_job_comes_nearer() -> None:
