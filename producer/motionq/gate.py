@@ -48,8 +48,7 @@ def gate_status(store: JobStore, budget: float | None) -> GateStatus:
         pipe.hget(store.keys.spent, str(now // _DAY))
         in_flight, waiting, spent = pipe.execute()
         memory = memory_used(store.redis)
-    over = budget is not None and float(spent or 0) >= budget
-    holds = Holds(budget=budget if over else None, memory=memory if memory > BUYS_BELOW else None)
+    holds = Holds.found(budget=budget, spent=float(spent or 0), memory=memory)
     return described(store.paused(), now, in_flight=in_flight, waiting=waiting, holds=holds)
 
 
@@ -59,6 +58,17 @@ class Holds:
 
     budget: float | None = None
     memory: float | None = None
+
+    @classmethod
+    def found(cls, *, budget: float | None, spent: float, memory: float) -> Holds:
+        """What holds at these figures: credits that may be spent a day, those that are, the share of memory in use."""
+        over = budget is not None and spent >= budget
+        return cls(budget=budget if over else None, memory=memory if memory > BUYS_BELOW else None)
+
+    @property
+    def reason(self) -> str | None:
+        """The one that people are told."""
+        return "budget" if self.budget is not None else "memory" if self.memory is not None else None
 
 
 def described(

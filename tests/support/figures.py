@@ -8,10 +8,10 @@ from typing import Any
 from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
-from motionq.contract.keys import STEPS
+from motionq.contract.keys import QUEUES, STEPS
 from motionq.contract.states import UNFINISHED, State
 from motionq_ops.exporter.figures import Limits
-from motionq_ops.exporter.reading import QUEUES, WINDOWS, Snapshot
+from motionq_ops.exporter.reading import WINDOWS, Snapshot
 
 NOW = 1_800_000_000_000
 LIMITS = Limits(submit_rate=20, max_in_flight=100, credits_per_day=1000.0, callbacks=True)
@@ -32,6 +32,7 @@ def snapshot(**given: Any) -> Snapshot:
         "workers": {},
         "queues": dict.fromkeys(QUEUES, 0),
         **dict.fromkeys(("in_flight", "rate_used", "transfers", "candidates", "orphans"), 0),
+        "doubted": False,
         "spent": 0.0,
     }
     return Snapshot(**(usual | given))

@@ -10,6 +10,7 @@ import pytest
 
 from motionq.contract.durability import Keeping
 from motionq.contract.errors import InvalidSettings
+from motionq.contract.keys import QUEUES
 from motionq.contract.settings import Settings
 from motionq.gate import GateStatus
 from motionq_ops.doctor.account import DEAREST, AccountFacts, judge_account
@@ -20,7 +21,7 @@ from motionq_ops.doctor.indexes import Survey, Wrong, judge_survey
 from motionq_ops.doctor.kinds import KINDS
 from motionq_ops.doctor.mistakes import judge_settings, local, most_in
 from motionq_ops.doctor.public import inside, judge_public, proves
-from motionq_ops.doctor.queues import QUEUES, QueueFacts, judge_queues
+from motionq_ops.doctor.queues import QueueFacts, judge_queues
 from motionq_ops.doctor.report import object_of, summary, table_of
 from motionq_ops.doctor.server import MB, judge_server
 from motionq_ops.doctor.server_facts import ServerFacts
@@ -72,6 +73,7 @@ def test_a_server_as_it_should_be_has_no_findings() -> None:
         ({"keeping": Keeping(None, "noeviction")}, ("persistence", "warning")),
         ({"appendfsync": "no"}, ("persistence", "warning")),
         ({"appendfsync": None}, ("persistence", "warning")),
+        ({"keeping": Keeping(True, "noeviction", rewrites_unsynced=True)}, ("persistence", "warning")),
         ({"append_written": False}, ("persistence", "error")),
         ({"snapshot_written": False}, ("persistence", "error")),
         ({"append_rewritten": False}, ("persistence", "warning")),

@@ -92,6 +92,19 @@ def test_a_spent_budget_is_a_pause(spent: float, paused: float) -> None:
     assert figure(samples(families(snapshot(spent=spent), LIMITS)), "gate_paused", reason="budget") == paused
 
 
+@pytest.mark.parametrize(("used", "paused"), [(85, 0.0), (86, 1.0)])
+def test_a_full_server_is_a_pause(used: int, paused: float) -> None:
+    """The same that `motionq gate status` says: above 85 % of maxmemory nothing is bought."""
+    found = samples(families(snapshot(memory={"used_memory": used, "maxmemory": 100}), LIMITS))
+    assert figure(found, "gate_paused", reason="memory") == paused
+
+
+def test_a_refusal_that_was_none_shows() -> None:
+    """For a day after kie.ai was found to have made a task that it had refused."""
+    assert figure(samples(families(snapshot(doubted=True), LIMITS)), "vendor_doubted") == 1.0
+    assert figure(samples(families(snapshot(), LIMITS)), "vendor_doubted") == 0.0
+
+
 def test_the_number_of_tenants_shown_is_bounded() -> None:
     """The largest lines by name, equal ones by name's order, the rest summed; nothing is lost in the sum."""
     sizes = {f"t{n:04}": 1 + n % 7 for n in range(5000)}
@@ -243,4 +256,4 @@ def test_every_pause_of_the_gate_has_an_alert() -> None:
         if name == "motionq_gate_paused" and label == "reason" and operator in ("=", "=~")
         for value in values.split("|")
     ]
-    assert sorted(named) == sorted(PAUSES)
+    assert sorted([*named, "memory"]) == sorted(PAUSES)  # MotionqRedisMemoryFull looks at the memory itself

@@ -25,7 +25,7 @@ from kombu.entity import Queue
 
 from motionq.broker import broker_options, broker_tls, broker_url
 from motionq.contract.errors import InvalidSettings, MotionQueueError, QueueUnavailable
-from motionq.contract.keys import Keys
+from motionq.contract.keys import QUEUES, Keys
 from motionq.contract.settings import Settings, load
 from motionq_worker import ending, flower_config, observability, scratch, startup
 from motionq_worker.clock import ClockStep
@@ -33,7 +33,6 @@ from motionq_worker.kept_clients import keep_clients
 from motionq_worker.services import Services
 from motionq_worker.settings import load_worker, vendor_host
 
-QUEUES = ("start", "upload", "submit", "check", "deliver")
 
 
 def _or_one_line(read: Any) -> Any:
@@ -119,7 +118,7 @@ def _from_environment() -> MotionqCelery:
     settings = load(dotenv=True)
     _name_all_that_is_missing(settings)
     if flower_config.prepare(sys.argv, os.environ, settings.data_dir):
-        observability.configure(settings)
+        observability.configure(settings, secrets=flower_config.secrets(sys.argv, os.environ))
     return make_app(settings)
 
 

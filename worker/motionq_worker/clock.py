@@ -20,6 +20,7 @@ from redis.exceptions import RedisError, ResponseError
 from ulid import ULID
 
 from motionq.contract.errors import MotionQueueError
+from motionq.contract.keys import SILENT
 from motionq.contract.settings import Settings
 from motionq.contract.store import Claim, reachable
 from motionq_worker import scratch
@@ -34,7 +35,6 @@ SOME = 8  # the same for steps that are published one by one
 TURN, BUSY = 0.9, 0.4  # of a tick: how long a turn lasts for all workers, and the pause of a busy one
 JOURNAL = 1.0  # seconds between two looks at the journal
 IDLE = 2.0  # seconds between ticks while no alarm is near
-SILENT = 30.0  # seconds after which a worker without a sign of life counts as gone
 _FORGET = 100  # finished records dropped per tick
 
 QUIET = (MotionQueueError, RedisError, KombuError, OSError)  # what passes when the server is back

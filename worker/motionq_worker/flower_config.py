@@ -63,6 +63,14 @@ def prepare(arguments: Sequence[str], environment: MutableMapping[str, str], dat
     return True
 
 
+def secrets(arguments: Sequence[str], environment: Mapping[str, str]) -> tuple[str, ...]:
+    """What Flower's logs may not show (with `--debug` it lists its options): keys, and the passwords of logins."""
+    given = {**environment, **_given(arguments)}
+    logins = given.get("FLOWER_BASIC_AUTH", "").split(",")
+    passwords = [pair.partition(":")[2] for pair in logins]
+    return tuple(value for value in (*passwords, *(given.get(name, "") for name in _SECRETS)) if value)
+
+
 def prefix(environment: Mapping[str, str], folder: Path) -> str:
     """The path before that of Flower's pages, as in `/flower`; empty when there is none. Flower runs in `folder`."""
     given = environment.get("FLOWER_URL_PREFIX", _lines(folder).get("FLOWER_URL_PREFIX", ""))

@@ -11,7 +11,7 @@ import logging
 import re
 import sys
 import threading
-from collections.abc import Mapping, MutableMapping
+from collections.abc import Iterable, Mapping, MutableMapping
 from contextlib import suppress
 from types import TracebackType
 from typing import Any, TextIO
@@ -31,13 +31,13 @@ _NAMED_JOB = re.compile(r"\bjob ([0-9a-z]{26})\b")
 Event = MutableMapping[str, Any]
 
 
-def configure(settings: Settings, *, worker: str | None = None) -> None:
+def configure(settings: Settings, *, worker: str | None = None, secrets: Iterable[str] = ()) -> None:
     """Sets up logging for a process of motionq, as `MOTIONQ_LOG_LEVEL` and `MOTIONQ_LOG_FORMAT` say.
 
-    `worker` is the name that every line carries.
+    `worker` is the name that every line carries; `secrets`: values that no line may show, beside those of the settings.
     """
     handler = _Handler(sys.stderr)
-    handler.setFormatter(formatter(settings, worker=worker, colors=sys.stderr.isatty()))
+    handler.setFormatter(formatter(settings, worker=worker, colors=sys.stderr.isatty(), secrets=secrets))
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(settings.log_level)
@@ -66,7 +66,9 @@ def as_json(settings: Settings) -> bool:
     return (settings.log_format or ("console" if sys.stderr.isatty() else "json")) == "json"
 
 
-def formatter(settings: Settings, *, worker: str | None = None, colors: bool = False) -> logging.Formatter:
+def formatter(
+    settings: Settings, *, worker: str | None = None, colors: bool = False, secrets: Iterable[str] = ()
+) -> logging.Formatter:
     """What turns a record of whatever logger into a line."""
     plain = structlog.dev.plain_traceback  # the other ones print local variables: prompts, nonces, addresses
     renderer: Any = (
@@ -83,7 +85,7 @@ def formatter(settings: Settings, *, worker: str | None = None, colors: bool = F
             _Ids(worker),
             structlog.stdlib.ProcessorFormatter.remove_processors_meta,
             structlog.processors.format_exc_info,
-            Redactor(secrets_of(settings)),
+            Redactor((*secrets_of(settings), *secrets)),
             renderer,
         ],
     )

@@ -12,17 +12,15 @@ from redis.exceptions import RedisError
 
 from motionq.broker import broker_options, broker_tls, broker_url
 from motionq.contract.connection import reachable
-from motionq.contract.keys import STEPS, Keys
+from motionq.contract.keys import QUEUES, SILENT, STEPS, Keys
 from motionq.contract.settings import Settings
 from motionq.contract.states import UNFINISHED
 from motionq.contract.store import JobStore
 from motionq_ops.doctor.findings import Finding, error, ok, warning
 
-QUEUES = ("start", *STEPS)
-SILENT = 30_000  # ms without a sign of life, after which a worker counts as gone (worker: clock.py)
 LATE = 60.0  # seconds
 _ASKED = 2.0  # seconds for which workers may answer
-_START = "celery -A motionq_worker.app worker (docker compose up -d --scale worker=2; or motionq up)"
+_START = "celery -A motionq_worker.app worker (docker compose up -d; or motionq up)"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -43,7 +41,7 @@ def look_at_queues(settings: Settings, store: JobStore) -> QueueFacts:
     """Raises QueueUnavailable."""
     keys, now = store.keys, store.now()
     pipe = store.redis.pipeline(transaction=False)
-    pipe.zrangebyscore(keys.workers, now - SILENT, "+inf")
+    pipe.zrangebyscore(keys.workers, now - int(SILENT * 1000), "+inf")
     for queue in QUEUES:
         pipe.llen(keys.queue(queue))
     for step in STEPS:
@@ -95,7 +93,7 @@ def judge_queues(facts: QueueFacts) -> Iterator[Finding]:
                 value=round(seconds),
                 limit=LATE,
                 why="jobs wait although workers are alive: these have too much to do, or their clocks can't tick",
-                mend="add workers (docker compose up -d --scale worker=N), and look into their logs",
+                mend="add workers (Compose: WORKERS=N in .env and docker compose up -d), and look into their logs",
             )
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from motionq.contract.durability import NOEVICTION
@@ -65,44 +65,56 @@ def _role(facts: ServerFacts) -> Iterator[Finding]:
         )
 
 
+_Words = Mapping[str, Any]  # of a finding
+_UNREADABLE: _Words = {
+    "what": "whether the server keeps an append-only file can't be read",
+    "limit": "appendonly yes",
+    "why": "without one it may not know after a restart what was bought",
+    "mend": "look in the console of your hosted server, or allow this user INFO",
+}
+_NO_FILE: _Words = {
+    "what": "the server keeps no append-only file",
+    "value": "appendonly no",
+    "limit": "appendonly yes",
+    "why": "after a restart it may not know what was bought: jobs are lost, or bought again",
+    "mend": "redis-cli CONFIG SET appendonly yes, and `appendonly yes` in its configuration",
+}
+_NEVER_SYNCED: _Words = {
+    "what": "the append-only file is synced when the kernel likes (appendfsync no)",
+    "value": "no",
+    "limit": "everysec",
+    "why": "each purchase waits 35 s until it is safe on disk",
+    "mend": "redis-cli CONFIG SET appendfsync everysec, and the same in its configuration",
+}
+_SYNC_UNREADABLE: _Words = {
+    "what": "append-only file, but how often it is synced can't be read",
+    "limit": "everysec",
+    "why": "motionq takes everysec for granted; with `no` a loss of power may lose a purchase",
+    "mend": "look at appendfsync in the console of your hosted server, or allow this user CONFIG GET",
+}
+_REWRITES_UNSYNCED: _Words = {
+    "what": "the append-only file is not synced while it is rewritten (no-appendfsync-on-rewrite yes)",
+    "value": "yes",
+    "limit": "no",
+    "why": "a loss of power in a rewrite may lose 30 s of writes, and with them a purchase",
+    "mend": "redis-cli CONFIG SET no-appendfsync-on-rewrite no, and the same in its configuration",
+}
+
+
 def _append_only(facts: ServerFacts) -> Iterator[Finding]:
-    if facts.keeping.append_only is None:
-        yield warning(
-            "persistence",
-            "whether the server keeps an append-only file can't be read",
-            limit="appendonly yes",
-            why="without one it may not know after a restart what was bought",
-            mend="look in the console of your hosted server, or allow this user INFO",
-        )
-    elif not facts.keeping.append_only:
-        level = warning if facts.replicas else error
-        yield level(
-            "persistence",
-            "the server keeps no append-only file",
-            value="appendonly no",
-            limit="appendonly yes",
-            why="after a restart it may not know what was bought: jobs are lost, or bought again",
-            mend="redis-cli CONFIG SET appendonly yes, and `appendonly yes` in its configuration",
-        )
+    keeping = facts.keeping
+    if keeping.append_only is None:
+        yield warning("persistence", **_UNREADABLE)
+    elif not keeping.append_only:
+        yield (warning if facts.replicas else error)("persistence", **_NO_FILE)
     elif facts.appendfsync == "no":
-        yield warning(
-            "persistence",
-            "the append-only file is synced when the kernel likes (appendfsync no)",
-            value="no",
-            limit="everysec",
-            why="each purchase waits 35 s until it is safe on disk",
-            mend="redis-cli CONFIG SET appendfsync everysec, and the same in its configuration",
-        )
+        yield warning("persistence", **_NEVER_SYNCED)
     elif facts.appendfsync is None:
-        yield warning(
-            "persistence",
-            "append-only file, but how often it is synced can't be read",
-            limit="everysec",
-            why="motionq takes everysec for granted; with `no` a loss of power may lose a purchase",
-            mend="look at appendfsync in the console of your hosted server, or allow this user CONFIG GET",
-        )
+        yield warning("persistence", **_SYNC_UNREADABLE)
     else:
         yield ok("persistence", f"append-only file, appendfsync {facts.appendfsync}", value=facts.appendfsync)
+    if keeping.rewrites_unsynced:
+        yield warning("persistence", **_REWRITES_UNSYNCED)
 
 
 def _disk(facts: ServerFacts) -> Iterator[Finding]:
@@ -156,7 +168,8 @@ def _memory(facts: ServerFacts) -> Finding:
     share = facts.used / limit if limit else 0.0
     what = f"{facts.used / MB:,.0f} MB used of {limit / MB:,.0f} MB ({name})"
     more = {"value": facts.used, "limit": limit or None}
-    room = {"mend": "redis-cli CONFIG SET maxmemory SIZE (and the same in its configuration); or lower MOTIONQ_JOB_TTL"}
+    room = {"mend": "redis-cli CONFIG SET maxmemory SIZE, and the same in its configuration (Compose: REDIS_MAXMEMORY and "
+        "REDIS_MEMORY_LIMIT together); or lower MOTIONQ_JOB_TTL"}
     if facts.limit and share >= FULL:
         why = "above 85 % nothing is bought, above 90 % no job is taken in"
         return error("memory", what, why=why, **more, **room)

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
 from motionq.contract.states import ADMIT, EXPIRE, MOVES, REFRESH, RENEW, SEND
-from motionq_ops.exporter.reading import QUEUES
+from motionq.contract.keys import QUEUES
 from motionq_worker.kie.metered import CALLS
 from motionq_worker.metering import BEYOND, BUCKETS
 
@@ -37,6 +37,8 @@ def counted(metrics: Mapping[str, str]) -> Iterator[Metric]:
     yield _counter(fields, "callbacks", words, "callback", CALLBACKS, ("outcome",))
     words = "named tasks that were looked at: confirmed was the purchase's own, dropped was not"
     yield _counter(fields, "candidates_settled", words, "candidate", ("confirmed", "dropped"), ("result",))
+    words = "tasks that kie.ai had made although it refused the purchase, or that were taken as ended"
+    yield CounterMetricFamily("motionq_strays", words, value=fields.get(("stray",), 0))
 
 
 def _integer(value: str) -> int:

@@ -12,15 +12,16 @@ from itertools import chain
 
 from prometheus_client.core import GaugeMetricFamily, Metric
 
-from motionq.contract.keys import STEPS
+from motionq.contract.durability import share_used
+from motionq.contract.keys import SILENT, STEPS
+from motionq.gate import Holds
 from motionq_ops.exporter.counted import counted
 from motionq_ops.exporter.reading import Snapshot
 from motionq_worker.pauses import POLICIES
 
 TENANTS_SHOWN = 20
 OTHERS = "(others)"  # no tenant's name can hold brackets
-ALIVE = 30_000  # ms after which a worker without a sign of life counts as gone; the clock's own measure
-PAUSES = (*POLICIES, "budget")
+PAUSES = (*POLICIES, "budget", "memory")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,8 +110,7 @@ def pause_reason(s: Snapshot, limits: Limits) -> str | None:
     """Why the gate lets nothing through, as `motionq gate status` says it."""
     if s.gate:
         return s.gate["reason"]
-    spent = limits.credits_per_day is not None and s.spent >= limits.credits_per_day
-    return "budget" if spent else None
+    return Holds.found(budget=limits.credits_per_day, spent=s.spent, memory=share_used(s.memory)).reason
 
 
 def _money(s: Snapshot, limits: Limits) -> Iterator[Metric]:
@@ -118,6 +118,8 @@ def _money(s: Snapshot, limits: Limits) -> Iterator[Metric]:
     yield gauge("credits_burnt_today", words, s.spent)
     if limits.credits_per_day is not None:
         yield gauge("credits_day_limit", "MOTIONQ_MAX_CREDITS_PER_DAY of the exporter, if set", limits.credits_per_day)
+    words = "1 for a day after kie.ai was found to have made a task that it had refused; gate resume sets it back"
+    yield gauge("vendor_doubted", words, s.doubted)
     if "credits" in s.metrics:
         words = "credits of the account when a worker last asked (every 5 minutes)"
         yield gauge("credits_left", words, float(s.metrics["credits"]))
@@ -129,8 +131,8 @@ def _money(s: Snapshot, limits: Limits) -> Iterator[Metric]:
 
 
 def _workers(s: Snapshot) -> Iterator[Metric]:
-    alive = sum(s.now - seen < ALIVE for seen in s.workers.values())
-    yield gauge("workers_live", f"workers with a sign of life in the last {ALIVE // 1000} s", alive)
+    alive = sum(s.now - seen < SILENT * 1000 for seen in s.workers.values())
+    yield gauge("workers_live", f"workers with a sign of life in the last {SILENT:g} s", alive)
     ages = {name: _seconds_since(s.now, seen) for name, seen in s.workers.items()}
     yield gauges("worker_tick_age_seconds", "since a worker's clock last ticked", "worker", ages)
     yield gauges("queue_messages", "messages that wait in a Celery queue, by step", "queue", s.queues)

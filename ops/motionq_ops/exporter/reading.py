@@ -7,12 +7,11 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from motionq.contract.connection import reachable
-from motionq.contract.keys import STEPS
+from motionq.contract.keys import QUEUES, STEPS
 from motionq.contract.states import UNFINISHED, State
 from motionq.contract.store import JobStore
 
 WINDOWS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000}  # ms
-QUEUES = ("start", *STEPS)
 _DAY = 86_400_000  # ms
 
 
@@ -34,6 +33,7 @@ class Snapshot:
     transfers: int
     candidates: int
     orphans: int
+    doubted: bool
     spent: float  # credits, today (UTC)
     gate: Mapping[str, str] = field(default_factory=dict)  # empty while it is open
     metrics: Mapping[str, str] = field(default_factory=dict)  # what processes have counted
@@ -102,6 +102,7 @@ def _ask_for_the_rest(pipe: _Pipe, store: JobStore, now: int) -> None:
     pipe.want(("transfers",), "zcount", keys.transfers, f"({now}", "+inf")
     pipe.want(("candidates",), "zcard", keys.candidates)
     pipe.want(("orphans",), "llen", keys.orphans)
+    pipe.want(("doubted",), "exists", keys.lied)
     pipe.want(("spent",), "hget", keys.spent, str(now // _DAY))
     pipe.want(("gate",), "hgetall", keys.gate)
     pipe.want(("metrics",), "hgetall", keys.metrics)
@@ -126,6 +127,7 @@ def _snapshot(now: int, tenants: Iterable[str], found: Mapping[tuple[str, ...], 
         transfers=found["transfers",],
         candidates=found["candidates",],
         orphans=found["orphans",],
+        doubted=bool(found["doubted",]),
         spent=float(found["spent",] or 0),
         gate=found["gate",],
         metrics=found["metrics",],

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from redis import Redis
 from redis.exceptions import ResponseError
@@ -69,9 +71,13 @@ def says_when_it_syncs(redis: Redis) -> bool:
 def memory_used(redis: Redis) -> float:
     """The share of `maxmemory` that is taken; 0 without a limit, or where the server does not say."""
     try:
-        memory = redis.info("memory")
+        return share_used(redis.info("memory"))
     except ResponseError:
         return 0.0
+
+
+def share_used(memory: Mapping[str, Any]) -> float:
+    """The same from what INFO memory has said; 0 where it said nothing."""
     limit = int(memory.get("maxmemory", 0))
     return int(memory["used_memory"]) / limit if limit else 0.0
 

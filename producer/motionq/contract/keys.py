@@ -9,6 +9,8 @@ import hashlib
 from dataclasses import dataclass
 
 STEPS = ("upload", "submit", "check", "deliver")
+QUEUES = ("start", *STEPS)  # of Celery: every step has one, and what is submitted comes in by the first
+SILENT = 30.0  # seconds without a sign of life (`workers`), after which a worker counts as gone
 
 
 @dataclass(frozen=True)
