@@ -55,12 +55,15 @@ def test_enqueue(tmp_path: Path) -> None:
 
 def test_lifetime(tmp_path: Path) -> None:
     """Each job was bought once, and every part of it took processor time and commands."""
-    said = _bench(tmp_path, "lifetime", "--jobs=3", "--repeats=1", "--generation=0.5s")
+    said = _bench(tmp_path, "lifetime", "--jobs=3", "--repeats=1", "--generation=0.5s", "--stored=2")
     (run,) = said["runs"]
     assert run["created"] == 3
     assert run["worker_ms"] > 0
     assert run["commands"] > run["scripts"] > 5
     assert run["reads"] >= 1
+    assert run["ended_bytes"] > 1000
+    assert said["stored"]["jobs"] == 2
+    assert 0 < said["stored"]["p50"] <= said["stored"]["most"]
 
 
 def test_recovery(tmp_path: Path) -> None:
@@ -80,8 +83,16 @@ def test_scale(tmp_path: Path) -> None:
     assert run["limit"]
 
 
+def test_scale_of_uploads(tmp_path: Path) -> None:
+    """A worker's transfers are all under way while they are counted."""
+    said = _bench(tmp_path, "scale", "--uploads", "--seconds=1", "--workers=1")
+    (run,) = said["runs"]
+    assert 0 < run["at_once"] <= 16
+    assert run["limit"]
+
+
 def test_plan(tmp_path: Path) -> None:
     """On paper: nothing is started, and the costs are named."""
     said = _bench(tmp_path, "plan", "--jobs-per-day=100000", "--median-seconds=150")
-    assert said["plan"]["accounts"] == 2
+    assert said["plan"]["accounts"] == 4  # 382 in flight at the peak
     assert {cost["name"] for cost in said["costs"]} >= {"worker CPU per check", "Redis memory per running job"}

@@ -23,7 +23,7 @@ PAGE = (Path(__file__).parents[2] / "docs" / "redis-keys.md").read_text(encoding
 _NOT_KEYS = {"for_lua", "queue", "queue_name", "kombu_prefix"}
 # What a job that succeeded at once never has.
 # Kept only while a job needs them, or only where they say something.
-_BRIEF = {"armed_under", "durable_at", "sender", "sent_until", "parent"}
+_BRIEF = {"armed_under", "durable_at", "estimate", "sender", "sent_until", "parent"}
 _ABSENT = {"failure", "generations", "contents", "priority"} | _BRIEF
 
 

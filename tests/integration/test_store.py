@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import pytest
 
 from motionq.contract.errors import JobNotFound
+from motionq.contract.job import StagedSource
 from motionq.contract.states import FINAL, RECORD_TASK, State
 from motionq.contract.store import Created, JobStore
 from support.life import SITUATIONS, SPEC, Life, life
@@ -14,6 +15,9 @@ from support.lines import new
 
 DAY = 86_400_000  # ms
 OTHER_SPEC = SPEC.model_copy(update={"prompt": "another"})
+OTHER_PICTURE = SPEC.model_copy(
+    update={"image": StagedSource(sha256="b" * 64, size=10, media_type="image/png", name="foe.png")}
+)
 
 pytestmark = pytest.mark.redis_server
 
@@ -150,6 +154,30 @@ def test_claims_are_bounded_by_room_and_moved_to_the_end_of_the_lease(lived: Lif
     assert again.n == 2
     assert again.message_id == f"{again.job_id}.upload.2"
     assert lived.store.claim("upload", room=0, lease=20) == []
+
+
+def test_a_crowd_with_one_file_waits_for_it_without_a_claim(lived: Life) -> None:
+    """While somebody uploads their picture jobs stand in line for it, unclaimed; jobs behind them are not held up.
+
+    Their alarms ring when the upload's lock would end at the latest; the uploader wakes the line, and then all are given out.
+    """
+    for n in range(100):
+        lived.create(f"j{n:02}")
+    lived.create("other", spec=OTHER_PICTURE)
+    for job_id, alarm in [("other", 200), *((f"j{n:02}", 100) for n in range(100))]:
+        lived.redis.zadd(lived.keys.due("upload"), {job_id: alarm})
+    lived.redis.set(lived.keys.uploading("a" * 64), "first.upload.1", px=15_000)
+    crowd = {f"j{n:02}" for n in range(100)}
+
+    assert [c.job_id for c in lived.store.claim("upload", room=3, lease=20)] == ["other"]
+
+    assert lived.redis.smembers(lived.keys.waiting("a" * 64)) == crowd
+    alarms = {job_id: lived.redis.zscore(lived.keys.due("upload"), job_id) - lived.store.now() for job_id in crowd}
+    assert all(10_000 < left <= 15_000 for left in alarms.values())
+    assert not any(lived.redis.hexists(lived.keys.job(job_id), "n_upload") for job_id in crowd)
+    lived.redis.delete(lived.keys.uploading("a" * 64))
+    lived.store.hurry("upload", sorted(crowd))
+    assert {c.job_id for c in lived.store.claim("upload", room=200, lease=20)} == crowd
 
 
 def test_claims_come_in_the_order_of_their_alarms(lived: Life) -> None:

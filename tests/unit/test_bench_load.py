@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -147,18 +148,27 @@ def test_the_limit_has_a_name(cores: tuple[float, float, float], rate: float, sa
     assert scale.limit_of(*cores, rate, 1000.0, machine=1.2).startswith(said)
 
 
+def test_a_full_window_is_a_limit() -> None:
+    """A worker waits for the vendor with all requests that it may have open."""
+    said = scale.limit_of(0.4, 0.4, 0.2, 2800.0, 10_000.0, machine=0.9, open_at_once=0.93)
+    assert said == "300 requests open at once per worker, each answered after 0.1 s"
+
+
 def test_a_small_load_needs_one_of_everything() -> None:
     """20,000 videos a month: one account, one worker, a few in flight, little memory."""
     made = load_plan.plan(load_plan.Load(per_day=20_000 / 30, median_seconds=150))
     assert (made.accounts, made.workers, made.limits) == (1, 1, ())
     assert made.in_flight < 5
-    assert made.memory_bytes < 60e6
+    assert made.memory_bytes < 65e6
 
 
 def test_ten_million_a_day_are_shards() -> None:
     """The vendor's own rate ends first: one motionq per account, and no shard's server is near its end."""
-    made = load_plan.plan(load_plan.Load(per_day=10_000_000, median_seconds=150))
-    assert made.accounts == 116  # 10,000,000 a day, doubled at the peak, are 231.5 a second; an account has 2
+    load = load_plan.Load(per_day=10_000_000, median_seconds=150)
+    made = load_plan.plan(load)
+    assert made.accounts == 382  # 231.5 a second at the peak, 165 s each, are 38,194 in flight; an account has 100
+    many = load_plan.plan(replace(load, max_in_flight=1000))
+    assert many.accounts == 116  # 231.5 a second; an account has 2
     assert made.shard_server_cores < load_plan.SERVER_SHARE / 10
     assert len(made.limits) == 3
 

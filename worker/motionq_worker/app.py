@@ -34,7 +34,6 @@ from motionq_worker.services import Services
 from motionq_worker.settings import load_worker, vendor_host
 
 
-
 def _or_one_line(read: Any) -> Any:
     """Settings that are wrong end the program with one line, not with a traceback."""
     try:

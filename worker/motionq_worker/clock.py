@@ -33,6 +33,7 @@ CHECKS_PER_MESSAGE = 200
 MANY = 100  # looks due at once, from which on ticks come sooner: many looks in small, even portions are on time
 SOME = 8  # the same for steps that are published one by one
 TURN, BUSY = 0.9, 0.4  # of a tick: how long a turn lasts for all workers, and the pause of a busy one
+SOON = 0.1  # seconds between two turns of all workers together, at least, when a step has just made the next one due
 JOURNAL = 1.0  # seconds between two looks at the journal
 IDLE = 2.0  # seconds between ticks while no alarm is near
 _FORGET = 100  # finished records dropped per tick
@@ -53,7 +54,9 @@ class Clock:
         self._worker = worker
         self._journal_next = 0.0
         self._busy = False  # whether my last turn found many looks: the next one then comes sooner
+        self._woken = False  # whether something has happened since my last turn
         self._ticked = 0.0  # when it was (monotonic)
+        self._kept = 0.0  # when I last kept house
         self._wake = threading.Event()
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run, name="motionq-clock", daemon=True)
@@ -74,7 +77,6 @@ class Clock:
         self._wake.set()
 
     def _run(self) -> None:
-        woken = False
         while not self._stop.is_set():
             try:
                 pause = self.tick()
@@ -84,16 +86,19 @@ class Clock:
             except Exception:  # a defect of ours must not stop the clock for ever
                 _log.exception("the clock could not tick")
                 pause = IDLE
-            # Somebody else may just have had the turn: after a wake-up the next tick comes soon in any case.
-            pause = min(pause, self._settings.tick) if woken else pause
-            woken = self._wake.wait(pause * random.uniform(0.9, 1.1))
-            if woken:
+            if self._wake.wait(pause * random.uniform(0.9, 1.1)):
+                self._woken = True
                 self._stop.wait(self._until_turn())
             self._wake.clear()
 
     def _until_turn(self) -> float:
-        """Seconds for which nobody can have a turn since mine was the last: a wake-up need not ask before."""
-        return max(0.0, self._ticked + self._settings.tick * (BUSY if self._busy else TURN) - time.monotonic())
+        """Seconds for which a wake-up waits, so that what happens meanwhile is found together with it."""
+        pause = self._settings.tick * BUSY if self._busy else self._soon
+        return max(0.0, self._ticked + pause - time.monotonic())
+
+    @property
+    def _soon(self) -> float:
+        return min(SOON, self._settings.tick * BUSY)
 
     def tick(self) -> float:
         """One tick; returns how many seconds the next one can wait.
@@ -107,19 +112,31 @@ class Clock:
         if again or mine:
             self._busy = False
         if mine:
+            self._woken = False
             self._ticked = time.monotonic()
-            self._part("beat", self._services.beat.beat)
-            self._part("gate", lambda: self._gate.admit(self._worker))
-            self._part("deliver", lambda: self._publish("deliver", workers))
-            self._part("check", lambda: self._publish_checks(workers))
-            self._part("submit", lambda: self._publish("submit", workers))
-            self._part("upload", lambda: self._publish("upload", workers))
-            self._part("prober", lambda: self._services.prober.look())
-            self._part("balance", lambda: self._services.balance.look())
-            self._part("sweep", lambda: self._services.sweeper.look())
-            self._part("forget", lambda: self._services.store.scripts.run("forget", {"limit": _FORGET}))
+            self._part("beat", self._services.beat.beat)  # it closes the gate when the server went back in time
+            self._move_on(workers)
+            self._keep_house()
         self._part("reports", self._services.reports.tick)
         return self._pause(next_alarm)
+
+    def _move_on(self, workers: int) -> None:
+        """What is due begins; what is nearer to its end first."""
+        self._part("gate", lambda: self._gate.admit(self._worker))
+        self._part("deliver", lambda: self._publish("deliver", workers))
+        self._part("check", lambda: self._publish_checks(workers))
+        self._part("submit", lambda: self._publish("submit", workers))
+        self._part("upload", lambda: self._publish("upload", workers))
+
+    def _keep_house(self) -> None:
+        """No job waits for these: once a tick is enough."""
+        if time.monotonic() < self._kept + self._settings.tick * BUSY:
+            return
+        self._kept = time.monotonic()
+        self._part("prober", lambda: self._services.prober.look())
+        self._part("balance", lambda: self._services.balance.look())
+        self._part("sweep", lambda: self._services.sweeper.look())
+        self._part("forget", lambda: self._services.store.scripts.run("forget", {"limit": _FORGET}))
 
     def _look_at_journal(self) -> None:
         """A busy worker ticks twenty times a second, and holds each of its task IDs there for seconds."""
@@ -130,6 +147,8 @@ class Clock:
     def _pause(self, next_alarm: int) -> float:
         if self._busy:
             return self._settings.tick * BUSY
+        if self._woken:
+            return self._soon
         near = 0 <= next_alarm <= IDLE * 1000
         return self._settings.tick if near else max(IDLE, self._settings.tick)
 
@@ -146,6 +165,7 @@ class Clock:
             "worker": self._worker,
             "turn": max(1, int(self._settings.tick * TURN * 1000)),
             "again": again or None,
+            "soon": int(self._soon * 1000) if self._woken else None,
             "silent": int(SILENT * 1000),
         }
         with reachable():
@@ -173,7 +193,7 @@ class Clock:
         room = max(0, self._room("check", workers)) * CHECKS_PER_MESSAGE
         due = self._services.store.claim_checks(room=room, lease=lease, rate=rate)
         self._publisher.checks(_chunks([*named, *due.job_ids]))
-        self._busy = self._busy or due.left > 0 or len(due.job_ids) >= MANY
+        self._busy = self._busy or due.left > 0 or len(due.job_ids) >= MANY or len(named) >= SOME
 
     def _room(self, step: str, workers: int) -> int:
         """How many messages of a step may be published now: what its queue can still take, and can start soon."""

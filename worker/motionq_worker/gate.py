@@ -85,7 +85,7 @@ class Gate:
             seconds=policy.first,
             longest=policy.longest,
             key=self._key,
-            need=record.estimate,
+            need=record.purchase.estimate if record.purchase else 0.0,
         )
 
     def unclear(self, record: Record) -> None:

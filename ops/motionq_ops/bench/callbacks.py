@@ -26,6 +26,7 @@ from motionq.contract.states import State
 from motionq.contract.store import JobStore, NewJob
 from motionq.tables import render
 from motionq_ops.bench.callback_load import prepared, send
+from motionq_ops.bench.load_report import bars
 from motionq_ops.bench.measure import need_proc, usage
 from motionq_ops.bench.parts import BenchFailed, forget_settings
 from motionq_ops.local import answers
@@ -193,6 +194,17 @@ def report(load: Load, runs: Sequence[Figures], load_average: Sequence[float]) -
         "targets": [{"name": "callbacks_per_second", "wanted": load.rate, "measured": round(paced.rate), "met": met}],
         "runs": [{k: round(v, 4) if isinstance(v, float) else v for k, v in asdict(run).items()} for run in runs],
     }
+
+
+def draw(figure: Any, axes: Sequence[Any], runs: Sequence[dict[str, Any]]) -> None:
+    """Callbacks a second, and what they wait."""
+    names = [run["name"] for run in runs]
+    bars(axes[0], names, [run["rate"] for run in runs], "callbacks a second", TARGET)
+    bars(axes[1], names, [1000 * run["p99"] for run in runs], "p99 (ms)")
+    figure.suptitle("callbacks")
+
+
+PLOTS = 2
 
 
 def table(said: dict[str, Any]) -> str:

@@ -12,7 +12,7 @@ from motionq.output import Code, note, run, say, say_json
 from motionq_ops.bench import callbacks as receiving
 from motionq_ops.bench import chaos as storms
 from motionq_ops.bench import chaos_report, crash_report, detection_cli, load_cli
-from motionq_ops.bench.report import report, table
+from motionq_ops.bench import report as upload_report
 from motionq_ops.bench.upload import Load, bench
 from motionq_ops.stop import Stopped, stops_on_signals
 
@@ -63,7 +63,8 @@ def upload(
     jobs: Annotated[int, typer.Option(metavar="N", min=1, max=16, help="Videos; a worker moves 16 at once.")] = 8,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="Each with a fresh worker.")] = 3,
     hold: Annotated[str, typer.Option(metavar="D", help='Time a file takes in "held open".')] = "8s",
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: load_cli.Json = False,
+    plot: load_cli.Plot = None,
 ) -> int:
     """Memory and speed of a worker that uploads videos, and what a second job with the same video sends."""
     load, busy = Load(size=_size(size), jobs=jobs, hold=_duration(hold)), os.getloadavg()
@@ -73,11 +74,12 @@ def upload(
         except Stopped:
             note("stopped")
             return Code.INTERRUPTED
-    said = report(load, runs, busy)
+    said = upload_report.report(load, runs, busy)
+    load_cli.draw(plot, upload_report.draw, said["medians"], upload_report.PLOTS)
     if as_json:
         say_json(said)
     else:
-        say(table(said))
+        say(upload_report.table(said))
     return Code.DONE
 
 
@@ -98,7 +100,8 @@ def callbacks(
     seconds: Annotated[float, typer.Option(metavar="S", min=0.5, help="Of each run.")] = 20.0,
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="Jobs that are called for, in turn.")] = 1000,
     connections: Annotated[int, typer.Option(metavar="N", min=1, max=900, help="Kept alive.")] = 64,
-    as_json: Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")] = False,
+    as_json: load_cli.Json = False,
+    plot: load_cli.Plot = None,
 ) -> int:
     """How many callbacks a second the receiver takes, and what each waits."""
     load = receiving.Load(jobs=jobs, rate=rate, seconds=seconds, connections=connections)
@@ -110,6 +113,7 @@ def callbacks(
             note("stopped")
             return Code.INTERRUPTED
     said = receiving.report(load, runs, busy)
+    load_cli.draw(plot, receiving.draw, said["runs"], receiving.PLOTS)
     if as_json:
         say_json(said)
     else:

@@ -2,41 +2,25 @@
 
 from __future__ import annotations
 
-import os
-import tempfile
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from typing import Any
 
-from pydantic import SecretStr
-from redis import Redis
-
-from motionq import MotionQueue, Request, Settings
-from motionq.contract.errors import InvalidSettings
+from motionq import Request
 from motionq.contract.states import State
 from motionq_ops.bench.clips import CLIP, IMAGE
 from motionq_ops.bench.load_report import Column, Target, bars
 from motionq_ops.bench.measure import need_proc, usage
-from motionq_ops.bench.parts import BenchFailed, forget_settings
-from motionq_ops.plan import SANDBOX_HMAC_KEY, SANDBOX_KEY, Plan, receiver_command, worker_command
-from motionq_ops.processes import Child, last_words
-from motionq_ops.queue_server import QueueServer
-from motionq_ops.redis_server import ServerBinaryMissing, ServerError, free_port
-from motionq_ops.sandbox.process import SandboxFailed, SandboxProcess
-from motionq_ops.supervisor import CannotStart
+from motionq_ops.bench.parts import BenchFailed
+from motionq_ops.bench.waiting_seed import job_bytes
+from motionq_ops.bench.whole_stage import Parts, whole_stage
+from motionq_ops.processes import last_words
 
 TARGET = 14.0  # worker CPU ms per job
-_SPEED = 20.0  # simulated seconds per second
-_SETTINGS = {
-    "MOTIONQ_RESULTS_URL": "none",
-    "MOTIONQ_SUBMIT_RATE": "1000/1s",
-    "MOTIONQ_MAX_IN_FLIGHT": "10000",
-    "MOTIONQ_READ_RATE": "1000/1s",
-}
+_SETTINGS = {"MOTIONQ_RESULTS_URL": "none", "MOTIONQ_SUBMIT_RATE": "1000/1s"}
 _PATIENCE = 300.0  # seconds
+_SAMPLE = 300  # finished jobs whose keys are measured
 
 Say = Callable[[str], None]
 
@@ -54,7 +38,8 @@ class Load:
 class Figures:
     """One repeat, per job. `commands`: Redis commands, those inside of scripts too; `scripts`: calls of scripts.
 
-    `reads`: recordInfo calls that the vendor counted. `seconds`: from submit_many to the last job's end.
+    `reads`: recordInfo calls that the vendor counted. `seconds`: from submit_many to the last job's end. `ended_bytes`:
+    of Redis' memory per finished job.
     """
 
     repeat: int
@@ -67,36 +52,24 @@ class Figures:
     scripts: float
     reads: float
     created: int
-
-
-@dataclass(frozen=True)
-class _Parts:
-    queue: MotionQueue
-    redis: Redis
-    vendor: SandboxProcess
-    worker: Child
-    receiver: Child
+    ended_bytes: float
 
 
 def bench(load: Load, say: Say) -> list[Figures]:
     """Each repeat with fresh parts. Raises CannotMeasure, CannotStart, InvalidSettings, BenchFailed."""
     need_proc()
-    forget_settings()
     found = []
     for repeat in range(1, load.repeats + 1):
         say(f"repeat {repeat} of {load.repeats}: {load.jobs:,} jobs")
-        with (
-            tempfile.TemporaryDirectory(prefix="motionq-bench-") as folder,
-            _running(Path(folder), load.generation) as parts,
-        ):
+        with whole_stage(load.generation, _SETTINGS) as parts:
             found.append(_repeat(parts, load, repeat))
     return found
 
 
-def _repeat(parts: _Parts, load: Load, repeat: int) -> Figures:
-    _live(parts, 1)  # everything is loaded, and the files are at the vendor
+def _repeat(parts: Parts, load: Load, repeat: int) -> Figures:
+    live(parts, 1)  # everything is loaded, and the files are at the vendor
     before, began = _spent(parts), time.monotonic()
-    _live(parts, load.jobs)
+    ids = live(parts, load.jobs)
     seconds = time.monotonic() - began
     spent = {name: value - before[name] for name, value in _spent(parts).items()}
     each = {name: value / load.jobs for name, value in spent.items()}
@@ -111,22 +84,24 @@ def _repeat(parts: _Parts, load: Load, repeat: int) -> Figures:
         scripts=each["scripts"],
         reads=each["reads"],
         created=int(spent["created"]),
+        ended_bytes=job_bytes(parts.queue.store, ids[:_SAMPLE], State.SUCCEEDED),
     )
 
 
-def _live(parts: _Parts, jobs: int) -> None:
-    """Jobs from their beginning to their end."""
+def live(parts: Parts, jobs: int) -> list[str]:
+    """Jobs from their beginning to their end; returns their IDs. Raises BenchFailed."""
     store = parts.queue.store
     goal = store.counts()[State.SUCCEEDED] + jobs
-    parts.queue.submit_many([Request(image=IMAGE, video=CLIP)] * jobs)
+    made = parts.queue.submit_many([Request(image=IMAGE, video=CLIP)] * jobs)
     ends = time.monotonic() + _PATIENCE
     while (counts := store.counts())[State.SUCCEEDED] < goal:
         if counts[State.FAILED] or time.monotonic() > ends or parts.worker.ended() is not None:
             raise BenchFailed(f"the jobs did not succeed: {dict(counts)}; {last_words(parts.worker.log)}")
         time.sleep(0.25)
+    return [job.id for job in made]
 
 
-def _spent(parts: _Parts) -> dict[str, float]:
+def _spent(parts: Parts) -> dict[str, float]:
     """Everything so far: processor seconds, commands, calls."""
     stats = parts.redis.info("commandstats")
     calls = {name: int(row["calls"]) for name, row in stats.items() if name != "cmdstat_info"}
@@ -143,47 +118,6 @@ def _spent(parts: _Parts) -> dict[str, float]:
     }
 
 
-@contextmanager
-def _running(folder: Path, generation: float) -> Iterator[_Parts]:
-    """A server, the sandbox, a receiver, a worker. Call in the main thread (see leash.py)."""
-    plan = Plan(
-        data_dir=folder,
-        callback_port=free_port(),
-        local_callbacks=True,
-        sandbox_speed=_SPEED,
-        environment=dict(os.environ) | _SETTINGS,
-        folder=folder,
-    )
-    plan.temporary.mkdir(parents=True)
-    try:
-        server = QueueServer(plan.server_folder, plan.log("redis"), os.environ.get("MOTIONQ_SERVER_BINARY"))
-        switches = {"render": "none", "duration": generation * _SPEED, "rate_limit": "off"}
-        vendor = SandboxProcess(speed=_SPEED, api_keys=(SANDBOX_KEY,), hmac_key=SANDBOX_HMAC_KEY, settings=switches)
-        with server, vendor, _children(plan, server.url, vendor.url) as (receiver, worker):
-            settings = Settings(redis_url=SecretStr(server.url), data_dir=folder)
-            with Redis.from_url(server.url, decode_responses=True) as redis, MotionQueue(settings=settings) as queue:
-                yield _Parts(queue, redis, vendor, worker, receiver)
-    except ServerBinaryMissing as error:
-        raise InvalidSettings(str(error)) from error
-    except (ServerError, SandboxFailed) as error:
-        raise CannotStart(str(error)) from error
-
-
-@contextmanager
-def _children(plan: Plan, redis_url: str, vendor_url: str) -> Iterator[tuple[Child, Child]]:
-    children = (Child(receiver_command(plan, redis_url)), Child(worker_command(plan, "bench", redis_url, vendor_url)))
-    try:
-        for child in children:
-            child.start()
-        yield children
-    finally:
-        for child in children:
-            child.terminate()
-        for child in children:
-            child.wait(10.0)
-            child.kill()
-
-
 # -- what is said -----------------------------------------------------------------------------------------------------
 COLUMNS = (
     Column("repeat", "REPEAT"),
@@ -196,6 +130,7 @@ COLUMNS = (
     Column("scripts", "SCRIPTS", "{:.1f}"),
     Column("reads", "READS", "{:.2f}"),
     Column("created", "createTask"),
+    Column("ended_bytes", "BYTES/JOB", "{:,.0f}"),
 )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
@@ -11,12 +12,13 @@ import typer
 
 from motionq.contract import settings
 from motionq.output import Code, note, say, say_json
-from motionq_ops.bench import enqueue, lifetime, load_plan, load_report, recovery, scale, waiting
+from motionq_ops.bench import enqueue, lifetime, load_plan, load_report, recovery, scale, scale_uploads, stored, waiting
 from motionq_ops.bench.load_report import Column
 from motionq_ops.stop import Stopped, stops_on_signals
 
 T = TypeVar("T")
 
+Picture = Callable[[Any, Any, Any], None]
 Json = Annotated[bool, typer.Option("--json", help="One JSON object on stdout.")]
 Plot = Annotated[Path | None, typer.Option("--plot", metavar="FILE", help="Draw a PNG file too (extra `bench`).")]
 _CODES = """
@@ -46,18 +48,23 @@ def run(measure: Callable[[], T]) -> T | None:
             return None
 
 
+def draw(plot: Path | None, picture: Picture, runs: Sequence[Any], parts: int) -> None:
+    """The runs as a PNG file with so many parts, if one was asked for. Raises MissingPlots."""
+    if plot:
+        load_report.plot(plot, lambda figure, axes: picture(figure, axes, runs), columns=parts)
+        note(f"drawn: {plot}")
+
+
 def tell(
     said: dict[str, Any],
     columns: Sequence[Column],
     as_json: bool,
     plot: Path | None,
-    draw: Callable[[Any, Any, Any], None],
+    picture: Picture,
     parts: int,
 ) -> int:
     """Draws if asked, and prints."""
-    if plot:
-        load_report.plot(plot, lambda figure, axes: draw(figure, axes, said["runs"]), columns=parts)
-        note(f"drawn: {plot}")
+    draw(plot, picture, said["runs"], parts)
     if as_json:
         say_json(said)
     else:
@@ -82,8 +89,8 @@ _WAITING = """Examples:
   motionq bench waiting --jobs 1000 --slow-uploads 200 --seconds 60
 
 Without --jobs: 100, 1,000 and 10,000. The vendor is a stub that answers after 100 ms and keeps the time: a look is late
-by what passes between the answer before plus the interval, and its arrival. --compare runs the smallest load of 1,000
-jobs or less also by a plain Celery task that calls self.retry(countdown=...)."""
+by what passes between the answer before plus the interval, and its arrival. --compare runs each load also by a plain
+Celery task that calls self.retry(countdown=...), in one process with 50 threads."""
 
 
 def bench_waiting(
@@ -102,8 +109,7 @@ def bench_waiting(
         waiting.Load(jobs=n, interval=every, seconds=duration(seconds), workers=workers, uploads=slow_uploads)
         for n in jobs or (100, 1000, 10_000)
     ]
-    small = [load for load in loads if load.jobs <= 1000] or [loads[0]]
-    found = run(lambda: waiting.bench(loads, small[-1] if compare else None, note))
+    found = run(lambda: waiting.bench(loads, compare, note))
     if found is None:
         return Code.INTERRUPTED
     said = load_report.report("waiting", waiting.rows(found), waiting.targets(found), busy)
@@ -139,24 +145,34 @@ _LIFETIME = """Examples:
   motionq bench lifetime --jobs 50 --repeats 1 --json
 
 Jobs with the same two files live from submit_many to their end on one worker, with the sandbox as the vendor, which
-calls back; results stay at the vendor (MOTIONQ_RESULTS_URL=none)."""
+calls back; results stay at the vendor (MOTIONQ_RESULTS_URL=none). Then jobs at a calm pace, whose videos are fetched:
+the seconds from the vendor's callback to the verdict on record, and to the stored video."""
 
 
 def bench_lifetime(
     jobs: Annotated[int, typer.Option(metavar="N", min=1, help="In each repeat.")] = 400,
     repeats: Annotated[int, typer.Option(metavar="N", min=1, help="With fresh parts each.")] = 3,
     generation: Annotated[str, typer.Option(metavar="D", help="What the vendor takes for a video.")] = "5s",
+    stored_jobs: Annotated[int, typer.Option("--stored", metavar="N", min=0, help="Jobs with videos; 0: none.")] = 60,
     as_json: Json = False,
     plot: Plot = None,
 ) -> int:
     """Processor time and Redis commands per job, for a whole life."""
     busy = os.getloadavg()
     load = lifetime.Load(jobs=jobs, repeats=repeats, generation=duration(generation))
-    found = run(lambda: lifetime.bench(load, note))
+    found = run(lambda: (lifetime.bench(load, note), _stored(stored_jobs, load.generation)))
     if found is None:
         return Code.INTERRUPTED
-    said = load_report.report("lifetime", lifetime.rows(found), lifetime.targets(found), busy)
+    runs, calm = found
+    targets = [*lifetime.targets(runs), *(stored.targets(calm) if calm else ())]
+    said = load_report.report("lifetime", lifetime.rows(runs), targets, busy, stored=asdict(calm) if calm else None)
+    if calm:
+        note(f"stored after the callback: p50 {calm.p50:.2f} s, p95 {calm.p95:.2f} s, at most {calm.most:.2f} s")
     return tell(said, lifetime.COLUMNS, as_json, plot, lifetime.draw, lifetime.PLOTS)
+
+
+def _stored(jobs: int, generation: float) -> stored.Figures | None:
+    return stored.bench(jobs, generation, note) if jobs else None
 
 
 _RECOVERY = """Examples:
@@ -188,10 +204,11 @@ def bench_recovery(
 
 _SCALE = """Examples:
   motionq bench scale
+  motionq bench scale --uploads
   motionq bench scale --workers 1 --workers 2 --workers 4 --seconds 10s --json
 
-More looks are due than can be done. LIMIT names what was full: a worker's one core, the stub vendor, the server, or the
-machine, which all of them share."""
+More looks are due than can be done; with --uploads it is videos to upload, 8 s each. LIMIT names what was full: the
+requests that a worker has open at once, its one core, the stub vendor, the server, or the machine, which all share."""
 
 
 def bench_scale(
@@ -200,11 +217,14 @@ def bench_scale(
     seconds: Annotated[str, typer.Option(metavar="D", help="Measured.")] = "20s",
     workers: Annotated[list[int] | None, typer.Option(metavar="N", min=1, help="May be repeated; 1 and 2.")] = None,
     idle: Annotated[int, typer.Option(metavar="N", min=0, help="Measure N idle workers as well.")] = 0,
+    uploads: Annotated[bool, typer.Option("--uploads", help="Uploads instead of checks.")] = False,
     as_json: Json = False,
     plot: Plot = None,
 ) -> int:
-    """Checks per second of one and two workers, and what limits them."""
+    """Checks (or uploads) per second of one and two workers, and what limits them."""
     busy = os.getloadavg()
+    if uploads:
+        return _scale_uploads(tuple(workers or (1, 2)), duration(seconds), busy, as_json, plot)
     load = scale.Load(
         jobs=jobs, interval=duration(interval), seconds=duration(seconds), workers=tuple(workers or (1, 2))
     )
@@ -219,6 +239,16 @@ def bench_scale(
     return tell(said, scale.COLUMNS, as_json, plot, scale.draw, scale.PLOTS)
 
 
+def _scale_uploads(
+    workers: Sequence[int], seconds: float, busy: Sequence[float], as_json: bool, plot: Path | None
+) -> int:
+    found = run(lambda: scale_uploads.bench(workers, seconds, note))
+    if found is None:
+        return Code.INTERRUPTED
+    said = load_report.report("scale", scale_uploads.rows(found), [], busy, uploads=True)
+    return tell(said, scale_uploads.COLUMNS, as_json, plot, scale_uploads.draw, scale_uploads.PLOTS)
+
+
 def _idle(workers: int) -> tuple[int, ...]:
     return () if not workers else (1,) if workers == 1 else (1, workers)
 
@@ -228,7 +258,7 @@ _PLAN = """Examples:
   motionq bench plan --jobs-per-day 10000000 --median-seconds 150 --no-callbacks --json
 
 Nothing is started: arithmetic on measured costs, which the answer lists with the commands that measure them. The peak
-is taken to be twice the mean of the day.
+is taken to be twice the mean of the day. What one account, and one Redis, can do: docs/scaling.md.
 
 Exit codes: 0, or 2 for wrong usage."""
 
@@ -238,10 +268,19 @@ def bench_plan(
     median_seconds: Annotated[float, typer.Option(metavar="S", min=0.1, help="Of a generation.")] = 150.0,
     keep_days: Annotated[float, typer.Option(metavar="N", min=0, help="MOTIONQ_JOB_TTL.")] = 30.0,
     callbacks: Annotated[bool, typer.Option(help="Whether the vendor can reach the receiver.")] = True,
+    max_in_flight: Annotated[
+        int, typer.Option(metavar="N", min=1, help="MOTIONQ_MAX_IN_FLIGHT, of one account.")
+    ] = 100,
     as_json: Json = False,
 ) -> int:
     """On paper: workers, Redis memory and reads a second for a load, and where one Redis ends."""
-    load = load_plan.Load(per_day=jobs_per_day, median_seconds=median_seconds, keep_days=keep_days, callbacks=callbacks)
+    load = load_plan.Load(
+        per_day=jobs_per_day,
+        median_seconds=median_seconds,
+        keep_days=keep_days,
+        callbacks=callbacks,
+        max_in_flight=max_in_flight,
+    )
     if as_json:
         say_json(load_plan.report(load))
     else:

@@ -10,7 +10,8 @@ from typing import Any
 from rich.table import Table
 
 from motionq.tables import render
-from motionq_ops.bench.figures import MB, Figures, medians, rounded, targets
+from motionq_ops.bench.figures import GROWTH_TARGET, MB, Figures, medians, rounded, targets
+from motionq_ops.bench.load_report import bars
 from motionq_ops.bench.upload import HELD, Load
 
 _COLUMNS = (
@@ -58,6 +59,17 @@ def _machine(load_average: Sequence[float]) -> dict[str, Any]:
         "python": platform.python_version(),
         "load_average_before": [round(value, 2) for value in load_average],
     }
+
+
+def draw(figure: Any, axes: Sequence[Any], runs: Sequence[dict[str, Any]]) -> None:
+    """By the medians: how much a worker grows, and how fast it sends."""
+    names = [f"{run['name']}, {run['files']}" for run in runs]
+    bars(axes[0], names, [run["growth_bytes"] / MB for run in runs], "growth of a worker (MB)", GROWTH_TARGET / MB)
+    bars(axes[1], names, [run["sending_mb_per_second"] for run in runs], "sending (MB/s)")
+    figure.suptitle("upload")
+
+
+PLOTS = 2
 
 
 def table(said: dict[str, Any]) -> str:

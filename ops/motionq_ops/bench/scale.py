@@ -11,7 +11,9 @@ from typing import Any
 from motionq_ops.bench.load_report import Column, Target, bars
 from motionq_ops.bench.measure import need_proc, usage
 from motionq_ops.bench.stub_stage import Stage, stage
+from motionq_ops.bench.waiting import LATENCY
 from motionq_ops.bench.waiting_seed import Seeder
+from motionq_worker.kie.poller import WINDOW
 
 _BUSY = 0.85  # of a core, from which on it counts as the limit
 
@@ -102,20 +104,38 @@ def _measured(parts: Stage, load: Load) -> Figures:
         worker_cores=cpu / took,
         vendor_cores=stub / took,
         server_cores=server / took,
-        limit=limit_of(cpu / took / workers, stub / took, server / took, checks / took, load.jobs / load.interval),
+        limit=limit_of(
+            cpu / took / workers,
+            stub / took,
+            server / took,
+            checks / took,
+            load.jobs / load.interval,
+            open_at_once=checks / took / workers * LATENCY / WINDOW,
+        ),
     )
 
 
 def limit_of(
-    worker: float, vendor: float, server: float, rate: float, wanted: float, machine: float | None = None
+    worker: float,
+    vendor: float,
+    server: float,
+    rate: float,
+    wanted: float,
+    machine: float | None = None,
+    open_at_once: float = 0.0,
 ) -> str:
-    """What kept the rate down. Cores that one worker, the stub and the server took; `machine`: idle share, if known."""
+    """What kept the rate down. Cores that one worker, the stub and the server took.
+
+    `machine`: its load by the number of cores, if known; `open_at_once`: the share of a worker's window in use.
+    """
     if rate >= 0.95 * wanted:
         return "none: all that was due was done"
     full = {"one core per worker (Python's lock)": worker, "the stub vendor": vendor, "the server": server}
     name, cores = max(full.items(), key=lambda item: item[1])
     if cores >= _BUSY:
         return name
+    if open_at_once >= _BUSY:
+        return f"{WINDOW} requests open at once per worker, each answered after {LATENCY:g} s"
     share = os.getloadavg()[0] / (os.cpu_count() or 1) if machine is None else machine
     return "the machine's cores" if share >= 1.0 else "waiting"
 

@@ -28,6 +28,10 @@ _BINARY = "MOTIONQ_SERVER_BINARY"
 _PATIENCE = 60.0  # seconds until a worker has said that it lives
 
 
+class NotInTime(BenchFailed):
+    """What was waited for did not come."""
+
+
 class Stage:
     """The parts. `interval`: seconds between two looks at a task; None leaves motionq's own schedule."""
 
@@ -60,12 +64,12 @@ class Stage:
         return child
 
     def until(self, done: Callable[[], bool], seconds: float, otherwise: str) -> None:
-        """Wait. Raises BenchFailed when time is over or a worker has ended."""
+        """Wait. Raises NotInTime when time is over, BenchFailed when a worker has ended."""
         ends = time.monotonic() + seconds
         while not done():
             self.alive()
             if time.monotonic() > ends:
-                raise BenchFailed(f"{otherwise} ({seconds:g} s)")
+                raise NotInTime(f"{otherwise} ({seconds:g} s)")
             time.sleep(0.05)
 
     def alive(self) -> None:

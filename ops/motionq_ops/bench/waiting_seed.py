@@ -139,19 +139,21 @@ def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
         yield some
 
 
-def job_bytes(store: JobStore, ids: Sequence[str]) -> float:
-    """Bytes of Redis' memory per running job: its own keys by MEMORY USAGE, and its share of sets and indexes."""
+def job_bytes(store: JobStore, ids: Sequence[str], state: State = State.RUNNING) -> float:
+    """Bytes of Redis' memory per job in this state: its own keys by MEMORY USAGE, its share of sets and indexes."""
     keys, redis = store.keys, store.redis
     records = store.get_many(ids)
     own = [name for r in records for name in (keys.job(r.id), keys.task(r.task_id))]
-    shared = _shared(keys)
+    shared = _shared(keys, state)
     pipe = redis.pipeline(transaction=False)
     for name in (*own, *shared):
         pipe.memory_usage(name, samples=0)
     sizes = [int(size or 0) for size in pipe.execute()]
-    running = max(1, store.counts()[State.RUNNING])
-    return sum(sizes[: len(own)]) / max(1, len(records)) + sum(sizes[len(own) :]) / running
+    sharing = max(1, store.counts()[state])
+    return sum(sizes[: len(own)]) / max(1, len(records)) + sum(sizes[len(own) :]) / sharing
 
 
-def _shared(keys: Keys) -> tuple[str, ...]:
-    return keys.due("check"), keys.state(State.RUNNING), keys.slots
+def _shared(keys: Keys, state: State) -> tuple[str, ...]:
+    if state is State.RUNNING:
+        return keys.due("check"), keys.state(state), keys.slots
+    return keys.state(state), keys.ended

@@ -92,6 +92,10 @@ _SYNC_UNREADABLE: _Words = {
     "why": "motionq takes everysec for granted; with `no` a loss of power may lose a purchase",
     "mend": "look at appendfsync in the console of your hosted server, or allow this user CONFIG GET",
 }
+_MORE_ROOM = (
+    "redis-cli CONFIG SET maxmemory SIZE, and the same in its configuration (Compose: REDIS_MAXMEMORY and "
+    "REDIS_MEMORY_LIMIT together); or lower MOTIONQ_JOB_TTL"
+)
 _REWRITES_UNSYNCED: _Words = {
     "what": "the append-only file is not synced while it is rewritten (no-appendfsync-on-rewrite yes)",
     "value": "yes",
@@ -168,8 +172,7 @@ def _memory(facts: ServerFacts) -> Finding:
     share = facts.used / limit if limit else 0.0
     what = f"{facts.used / MB:,.0f} MB used of {limit / MB:,.0f} MB ({name})"
     more = {"value": facts.used, "limit": limit or None}
-    room = {"mend": "redis-cli CONFIG SET maxmemory SIZE, and the same in its configuration (Compose: REDIS_MAXMEMORY and "
-        "REDIS_MEMORY_LIMIT together); or lower MOTIONQ_JOB_TTL"}
+    room = {"mend": _MORE_ROOM}
     if facts.limit and share >= FULL:
         why = "above 85 % nothing is bought, above 90 % no job is taken in"
         return error("memory", what, why=why, **more, **room)

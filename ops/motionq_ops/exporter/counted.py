@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 
 from prometheus_client.core import CounterMetricFamily, HistogramMetricFamily, Metric
 
-from motionq.contract.states import ADMIT, EXPIRE, MOVES, REFRESH, RENEW, SEND
 from motionq.contract.keys import QUEUES
+from motionq.contract.states import ADMIT, EXPIRE, MOVES, REFRESH, RENEW, SEND
 from motionq_worker.kie.metered import CALLS
 from motionq_worker.metering import BEYOND, BUCKETS
 

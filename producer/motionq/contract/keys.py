@@ -201,6 +201,8 @@ class Keys:
             "state": self.state(""),
             "task": self.task(""),
             "pace": self.pace(""),
+            "waiting": self.waiting(""),
+            "uploading": self.uploading(""),
             "due": {step: self.due(step) for step in STEPS},
             **{name: getattr(self, name) for name in whole},
         }

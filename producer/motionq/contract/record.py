@@ -85,7 +85,6 @@ class Record:
     video_url: str = ""
     uploaded_at: int = 0
     video_seconds: float = 0.0
-    estimate: float = 0.0  # credits that a purchase likely costs
     nonce: str = field(default="", repr=False)
     task_id: str = ""
     armed_under: str = ""
@@ -168,7 +167,6 @@ def _from_hash(job_id: str, raw: Mapping[str, str]) -> Record:
         video_url=raw.get("video_url", ""),
         uploaded_at=whole("uploaded_at"),
         video_seconds=float(raw.get("video_seconds") or 0),
-        estimate=float(raw.get("estimate") or 0),
         nonce=raw.get("nonce", ""),
         task_id=raw.get("task_id", ""),
         armed_under=raw.get("armed_under", ""),

@@ -37,13 +37,16 @@ _TOGETHER = 0.5  # seconds for which answers that are there wait for others
 _GRACE = 2.0  # seconds beyond a batch's time-out before its caller stops believing in the loop
 
 
+WINDOW = 300  # requests that a process has open at once
+
+
 class Poller:
     """Reads many tasks for any number of threads; at most `window` requests are open at once.
 
     The loop's thread starts with the first batch. A forked child starts its own.
     """
 
-    def __init__(self, account: KieAccount, window: int = 300, meter: Meter | None = None) -> None:
+    def __init__(self, account: KieAccount, window: int = WINDOW, meter: Meter | None = None) -> None:
         self._account = account
         self._window = window
         self._meter = meter or Meter()

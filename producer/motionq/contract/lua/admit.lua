@@ -36,7 +36,8 @@ local function arm(job)
   local nonce = redis.sha1hex(a.salt .. ':' .. job.id .. ':' .. n)
   if purchase(job, nonce) then return end
   identity = identity or server_identity()
-  local p = {nonce = nonce, armed_at = NOW, estimate = tonumber(job.estimate)}
+  local last = job.book[#job.book]
+  local p = {nonce = nonce, armed_at = NOW, estimate = tonumber(job.estimate) or last and last.estimate}
   book(p, 'open')
   job.book[#job.book + 1] = p
   set(job, 'n_purchases', n)
@@ -44,6 +45,7 @@ local function arm(job)
   set(job, 'armed_under', identity)
   set(job, 'durable_at', NOW + a.settle)
   unset(job, 'task_id')
+  unset(job, 'estimate')  -- the purchase has it now
   redis.call('ZADD', K.slots, NOW, job.id .. ':' .. nonce)
   if paused then
     redis.call('HSET', K.gate, 'probe', job.id .. ':' .. nonce, 'probe_until', text(NOW + a.settle + a.probe_lease))

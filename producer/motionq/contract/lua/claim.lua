@@ -3,6 +3,7 @@
 --          rate = how many rate slots there are; parked = states that need a rate slot before their message is published
 -- Returns  list of {job ID, n, the step before or '', turns}; n counts this step's claims of the job, and is -1 for a
 --          record of a newer schema (then its version stands for the parent), which is not claimed: it waits a lease
+local LOOK_AT = 200  -- due uploads: most of a crowd with one video are put in line here, and claim nothing
 local a = cjson.decode(ARGV[2])
 local due = K.due[a.step]
 redis.call('ZREM', K.ended, '')
@@ -30,6 +31,22 @@ local function may_start(job)
   return true
 end
 
+-- A file that another job uploads now is waited for without a message of one's own (uploads.py has the same rule for
+-- files that nobody knows before they are fetched).
+local function in_line(id)
+  local known, spec = pcall(cjson.decode, redis.call('HGET', K.job .. id, 'spec') or '')
+  for _, file in ipairs(known and type(spec) == 'table' and {spec.image or {}, spec.video or {}} or {}) do
+    local left = file.sha256 and redis.call('PTTL', K.uploading .. file.sha256) or 0
+    if left > 0 then
+      redis.call('SADD', K.waiting .. file.sha256, id)
+      redis.call('PEXPIRE', K.waiting .. file.sha256, a.lease * 10)
+      redis.call('ZADD', due, NOW + left, id)
+      return true
+    end
+  end
+  return false
+end
+
 local function claim(job)
   redis.call('ZADD', due, NOW + a.lease, job.id)
   local n, turns = 0, 0
@@ -42,7 +59,8 @@ local function claim(job)
   claims[#claims + 1] = {job.id, n, job.parent or '', tonumber(job.turns) or 0}
 end
 
-for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, a.rate and 1000 or room)) do
+local look_at = a.step == 'upload' and math.max(room, LOOK_AT) or a.rate and 1000 or room
+for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, look_at)) do
   if #claims >= room then break end
   local flat = redis.call('HMGET', K.job .. id, 'state', 'nonce', 'parent', 'turns', 'schema_version', 'claim')
   local job = {id = id, state = flat[1], nonce = flat[2], parent = flat[3] or flat[6], turns = flat[4]}
@@ -51,6 +69,8 @@ for _, id in ipairs(redis.call('ZRANGEBYSCORE', due, '-inf', NOW, 'LIMIT', 0, a.
   elseif newer(flat[5]) then
     redis.call('ZADD', due, NOW + a.lease, id)
     claims[#claims + 1] = {id, -1, flat[5], 0}
+  elseif a.step == 'upload' and in_line(id) then
+    -- its uploader, or the end of that one's lease, wakes it
   elseif may_start(job) then
     claim(job)
   end
