@@ -159,7 +159,7 @@ def test_claims_are_bounded_by_room_and_moved_to_the_end_of_the_lease(lived: Lif
 def test_a_crowd_with_one_file_waits_for_it_without_a_claim(lived: Life) -> None:
     """While somebody uploads their picture jobs stand in line for it, unclaimed; jobs behind them are not held up.
 
-    Their alarms ring when the upload's lock would end at the latest; the uploader wakes the line, and then all are given out.
+    Their alarms ring when the upload's lock ends at the latest; the uploader wakes the line, and all are given out.
     """
     for n in range(100):
         lived.create(f"j{n:02}")
