@@ -22,7 +22,6 @@ from pydantic import SecretStr
 from motionq_worker.kie.account import USER_AGENT, KieAccount
 from motionq_worker.kie.client import KieClient, UploadedFile
 from motionq_worker.kie.errors import (
-    CallRefused,
     KeyRefused,
     KieFault,
     RateLimited,
@@ -355,19 +354,9 @@ def test_a_look_at_an_unknown_task(vendor: Vendor) -> None:
     assert client(vendor).read(TASK).phase is Phase.NOT_VISIBLE
 
 
-def test_a_direct_address(vendor: Vendor) -> None:
-    """The vendor's bare string is the address; other addresses are refused by it."""
-    vendor.answer = says(200, data="https://cdn.example/direct.mp4?sig=1")
-    assert client(vendor).download_url("https://cdn.example/k/1.mp4") == "https://cdn.example/direct.mp4?sig=1"
-    assert json.loads(vendor.calls[0].body) == {"url": "https://cdn.example/k/1.mp4"}
-    vendor.answer = says(422, "url is wrong")
-    with pytest.raises(CallRefused):
-        client(vendor).download_url("https://elsewhere.example/1.mp4")
-
-
 def test_an_unreachable_vendor_is_unavailable(vendor: Vendor) -> None:
     """Free calls are tried again later, whatever broke."""
     gone = KieClient(KieAccount("http://a..b", "http://a..b", SecretStr("sk-17"), 1.0, 1.0))
-    for call in (gone.credits, lambda: gone.read(TASK), lambda: gone.download_url("https://x.example")):
+    for call in (gone.credits, lambda: gone.read(TASK)):
         with pytest.raises(Unavailable):
             call()

@@ -10,7 +10,7 @@ import ssl
 import subprocess
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import parse_qs, urlsplit
@@ -21,9 +21,17 @@ from pydantic import SecretStr
 from motionq_worker.kie.account import USER_AGENT, KieAccount
 from motionq_worker.kie.errors import CallRefused, KeyRefused, RateLimited, Unavailable
 from motionq_worker.kie.messages import Phase, Reading
-from motionq_worker.kie.poller import Poller
+from motionq_worker.kie.poller import Looks, Poller
 
 THREAD_NAME = "motionq-poller"
+
+
+def read_many(poller: Poller, task_ids: Sequence[str], timeout: float) -> Looks:
+    """Whole readings of many tasks, when all have come, in the order in which they were asked for."""
+    found: Looks = {}
+    for looks in poller.arrivals(task_ids, timeout, frozenset(task_ids)):
+        found |= looks
+    return {task_id: found[task_id] for task_id in task_ids}
 
 
 class Vendor(ThreadingHTTPServer):
@@ -146,7 +154,7 @@ def loop_threads() -> int:
 def test_each_task_is_looked_at_once(vendor: Vendor, poller: Poller) -> None:
     """200 tasks, some named twice: one reading each, one request each."""
     ids = [f"task-{number}" for number in range(200)]
-    looks = poller.read_many([*ids, *ids[:50]], 20)
+    looks = read_many(poller, [*ids, *ids[:50]], 20)
     assert looks == {task_id: Reading(task_id, "waiting", Phase.RUNNING) for task_id in ids}
     assert sorted(vendor.looks) == sorted(ids)
     assert {(sent["Authorization"], sent["User-Agent"]) for sent in vendor.headers} == {("Bearer sk-17", USER_AGENT)}
@@ -155,7 +163,7 @@ def test_each_task_is_looked_at_once(vendor: Vendor, poller: Poller) -> None:
 def test_an_empty_batch_starts_nothing(vendor: Vendor) -> None:
     """The loop's thread starts with the first look."""
     idle = make_poller(vendor)
-    assert idle.read_many([], 5) == {}
+    assert read_many(idle, [], 5) == {}
     assert loop_threads() == 0
     idle.close()
 
@@ -163,7 +171,7 @@ def test_an_empty_batch_starts_nothing(vendor: Vendor) -> None:
 def test_one_fault_does_not_touch_the_others(vendor: Vendor, poller: Poller) -> None:
     """Each task gets its own outcome: a reading or the fault that its answer means."""
     ids = ["task", "null", "often", "key", "wrong", "other", "html", "away", "drop", "long"]
-    looks = poller.read_many(ids, 20)
+    looks = read_many(poller, ids, 20)
     assert {task_id: look.phase if isinstance(look, Reading) else type(look) for task_id, look in looks.items()} == {
         "task": Phase.RUNNING,
         "null": Phase.NOT_VISIBLE,
@@ -184,7 +192,7 @@ def test_the_window_is_used_and_not_exceeded(vendor: Vendor) -> None:
     """With a window of 5, requests are open five at a time: 5 are needed to let any go, a sixth never comes."""
     vendor.meeting = threading.Barrier(5)
     poller = make_poller(vendor, window=5)
-    looks = poller.read_many([f"task-{number}" for number in range(40)], 20)
+    looks = read_many(poller, [f"task-{number}" for number in range(40)], 20)
     poller.close()
     assert all(isinstance(look, Reading) for look in looks.values())
     assert vendor.connections == 5
@@ -193,7 +201,7 @@ def test_the_window_is_used_and_not_exceeded(vendor: Vendor) -> None:
 def test_connections_are_kept_alive(vendor: Vendor, poller: Poller) -> None:
     """Twenty batches one after another use one connection."""
     for number in range(20):
-        poller.read_many([f"task-{number}"], 10)
+        read_many(poller, [f"task-{number}"], 10)
     assert (len(vendor.looks), vendor.connections) == (20, 1)
 
 
@@ -216,7 +224,7 @@ def test_only_whole_readings_tell_what_was_asked(vendor: Vendor, poller: Poller)
 def test_a_batch_ends_in_time(vendor: Vendor, poller: Poller) -> None:
     """What has not answered when the batch's time is over is Unavailable; what has is kept."""
     begun = time.monotonic()
-    looks = poller.read_many(["hang-1", "task", "hang-2"], 0.5)
+    looks = read_many(poller, ["hang-1", "task", "hang-2"], 0.5)
     assert time.monotonic() - begun < 2
     assert [type(looks[task_id]) for task_id in ("hang-1", "task", "hang-2")] == [Unavailable, Reading, Unavailable]
 
@@ -226,7 +234,7 @@ def test_a_request_ends_in_time(vendor: Vendor) -> None:
     url = f"http://127.0.0.1:{vendor.server_port}"
     poller = Poller(KieAccount(url, url, SecretStr("sk-17"), 0.2, 0.3))
     begun = time.monotonic()
-    looks = poller.read_many(["hang"], 60)
+    looks = read_many(poller, ["hang"], 60)
     assert time.monotonic() - begun < 3
     assert str(looks["hang"]) == "kie.ai is not available: timed out"
     poller.close()
@@ -235,7 +243,7 @@ def test_a_request_ends_in_time(vendor: Vendor) -> None:
 def test_an_unreachable_vendor_is_unavailable_for_each_task() -> None:
     """No exception, one fault per task."""
     poller = Poller(KieAccount("http://127.0.0.1:9", "http://127.0.0.1:9", SecretStr("sk-17"), 1.0, 1.0))
-    looks = poller.read_many(["a", "b"], 10)
+    looks = read_many(poller, ["a", "b"], 10)
     poller.close()
     assert {task_id: type(look) for task_id, look in looks.items()} == {"a": Unavailable, "b": Unavailable}
 
@@ -245,7 +253,7 @@ def test_threads_share_one_loop(vendor: Vendor, poller: Poller) -> None:
     batches: list[dict[str, object]] = []
 
     def read(first: int) -> None:
-        batches.append(dict(poller.read_many([f"task-{first + number}" for number in range(20)], 20)))
+        batches.append(dict(read_many(poller, [f"task-{first + number}" for number in range(20)], 20)))
 
     threads = [threading.Thread(target=read, args=(20 * number,)) for number in range(8)]
     for thread in threads:
@@ -261,7 +269,7 @@ def test_close_ends_open_looks_and_the_thread(vendor: Vendor) -> None:
     """A batch that is under way comes back as Unavailable; afterwards the poller is closed for good."""
     poller = make_poller(vendor, read_timeout=60)
     looks: dict[str, object] = {}
-    reading = threading.Thread(target=lambda: looks.update(poller.read_many(["hang"], 60)))
+    reading = threading.Thread(target=lambda: looks.update(read_many(poller, ["hang"], 60)))
     reading.start()
     assert vendor.hanging.acquire(timeout=10)
     poller.close()
@@ -271,7 +279,7 @@ def test_close_ends_open_looks_and_the_thread(vendor: Vendor) -> None:
     assert loop_threads() == 0
     poller.close()
     with pytest.raises(RuntimeError, match="closed"):
-        poller.read_many(["task"], 5)
+        read_many(poller, ["task"], 5)
 
 
 def test_looks_over_tls(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -287,12 +295,12 @@ def test_looks_over_tls(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.Monk
     vendor.socket = context.wrap_socket(vendor.socket, server_side=True)
     url = f"https://localhost:{vendor.server_port}"
     stranger = Poller(KieAccount(url, url, SecretStr("sk-17"), 5.0, 5.0))
-    assert isinstance(stranger.read_many(["task"], 10)["task"], Unavailable)
+    assert isinstance(read_many(stranger, ["task"], 10)["task"], Unavailable)
     stranger.close()
     assert vendor.looks == []
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", cert)
     poller = Poller(KieAccount(url, url, SecretStr("sk-17"), 5.0, 5.0))
-    assert isinstance(poller.read_many(["task"], 10)["task"], Reading)
+    assert isinstance(read_many(poller, ["task"], 10)["task"], Reading)
     poller.close()
     assert vendor.looks == ["task"]
 
@@ -301,19 +309,19 @@ def test_looks_over_tls(vendor: Vendor, tmp_path: Path, monkeypatch: pytest.Monk
 @pytest.mark.filterwarnings("ignore:.*use of fork:DeprecationWarning")
 def test_a_forked_child_has_its_own_loop(vendor: Vendor, poller: Poller) -> None:
     """Parent and child read through connections of their own, also when a thread was just starting a batch."""
-    assert isinstance(poller.read_many(["task-parent"], 10)["task-parent"], Reading)
+    assert isinstance(read_many(poller, ["task-parent"], 10)["task-parent"], Reading)
     poller._lock.acquire()  # as another thread of the parent may hold it, which does not exist in the child
     child = os.fork()
     if child == 0:
         signal.alarm(15)  # a child that waits for ever ends as a failure
         good = False
         try:
-            good = isinstance(poller.read_many(["task-child"], 10)["task-child"], Reading)
+            good = isinstance(read_many(poller, ["task-child"], 10)["task-child"], Reading)
             poller.close()
         finally:
             os._exit(0 if good else 1)
     poller._lock.release()
     _, status = os.waitpid(child, 0)
     assert os.waitstatus_to_exitcode(status) == 0
-    assert isinstance(poller.read_many(["task-again"], 10)["task-again"], Reading)
+    assert isinstance(read_many(poller, ["task-again"], 10)["task-again"], Reading)
     assert (vendor.looks, vendor.connections) == (["task-parent", "task-child", "task-again"], 2)

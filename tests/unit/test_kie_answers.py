@@ -170,8 +170,7 @@ def test_what_each_refusal_asks_for() -> None:
     pauses = {"key_refused", "no_credits", "rate", "key_cap", "maintenance", "feature_disabled"}
     assert {refusal.value for refusal in Refusal if refusal.meaning is Meaning.PAUSE} == pauses
     assert [refusal for refusal in Refusal if refusal.meaning is Meaning.REPEATABLE] == [Refusal.SERVER_ERROR]
-    assert Refused("x", refusal=Refusal.NO_CREDITS).pause_reason == "no_credits"
-    assert Refused("x", refusal=Refusal.SERVER_ERROR).pause_reason is None
+    assert Refused("x", refusal=Refusal.NO_CREDITS).meaning is Meaning.PAUSE
     assert Refused("x").meaning is Meaning.FINAL
 
 

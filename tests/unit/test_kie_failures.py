@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from motionq_worker.kie.failures import FAILURES, FailureClass, failure_class, wants_new_upload
+from motionq_worker.kie.failures import FAILURES, FailureClass, failure_row
 
 P, T, L = FailureClass.PERMANENT, FailureClass.TRANSIENT, FailureClass.LOOK_AGAIN
 
@@ -37,14 +37,14 @@ P, T, L = FailureClass.PERMANENT, FailureClass.TRANSIENT, FailureClass.LOOK_AGAI
 )
 def test_the_table_of_failures(code: str | None, message: str | None, expected: FailureClass) -> None:
     """Each failure that was seen has its answer; an unknown one is permanent."""
-    assert failure_class(code, message) is expected
+    assert failure_row(code, message).verdict is expected
 
 
 def test_only_unreachable_inputs_are_uploaded_again() -> None:
     """The vendor's worker could not fetch the file: the next try needs a new address."""
-    assert wants_new_upload("422", "Your media file is unavailable, please replace it.")
-    assert not wants_new_upload("500", "Internal Error, Please try again later.")
-    assert not wants_new_upload(None, None)
+    assert failure_row("422", "Your media file is unavailable, please replace it.").new_upload
+    assert not failure_row("500", "Internal Error, Please try again later.").new_upload
+    assert not failure_row(None, None).new_upload
 
 
 def test_every_row_names_its_source() -> None:

@@ -9,7 +9,6 @@ import pytest
 from motionq_worker.kie.messages import (
     Phase,
     Reading,
-    callback_task_id,
     create_task_body,
     parse_reading,
 )
@@ -208,30 +207,3 @@ def test_absent_prompt_and_callback_are_left_out() -> None:
         "model": "m",
         "input": {"input_urls": ["i"], "video_urls": ["v"], "character_orientation": "video", "mode": "720p"},
     }
-
-
-@pytest.mark.parametrize(
-    ("body", "task_id"),
-    [
-        ({"code": 200, "msg": "ok", "data": {"taskId": TASK, "state": "success"}}, TASK),
-        ({"code": 501, "msg": "failed", "data": {"taskId": TASK, "state": "fail"}}, TASK),
-        ({"taskId": TASK, "code": 200, "msg": "ok", "data": {"task_id": TASK, "callbackType": "complete"}}, TASK),
-        ({"taskId": TASK}, TASK),
-        ({"data": {"task_id": TASK}}, TASK),
-        ({"data": None, "taskId": TASK}, TASK),
-        ({"data": {"taskId": ""}, "taskId": TASK}, TASK),
-        ({"code": 200, "msg": "ok", "data": {}}, None),
-        ({"data": {"taskId": {"$ne": 1}}}, None),
-        ({"data": {"taskId": "a b"}}, None),
-        ([TASK], None),
-    ],
-)
-def test_a_callback_names_its_task_in_either_shape(body: object, task_id: str | None) -> None:
-    """Both documented shapes of a callback lead to the task ID; anything else names none."""
-    assert callback_task_id(json.dumps(body).encode()) == task_id
-
-
-@pytest.mark.parametrize("body", [b"", b"\xff", b"{", b"taskId=1", b"[" * 100_000])
-def test_a_callback_that_is_not_json_names_no_task(body: bytes) -> None:
-    """The receiver can be fed anything."""
-    assert callback_task_id(body) is None

@@ -33,10 +33,13 @@ CHECKS_PER_MESSAGE = 200
 MANY = 100  # looks due at once, from which on ticks come sooner: many looks in small, even portions are on time
 SOME = 8  # the same for steps that are published one by one
 TURN, BUSY = 0.9, 0.4  # of a tick: how long a turn lasts for all workers, and the pause of a busy one
-SOON = 0.1  # seconds between two turns of all workers together, at least, when a step has just made the next one due
+# Seconds between two turns of all workers together, at least, when a step has just made the next one due. Every second
+# one may come after GAP, so that a callback's look and the delivery after it follow each other at once.
+SOON, GAP = 0.1, 0.01
 JOURNAL = 1.0  # seconds between two looks at the journal
 IDLE = 2.0  # seconds between ticks while no alarm is near
 _FORGET = 100  # finished records dropped per tick
+_EARLY = 2  # tick.lua's word for a turn that came before SOON
 
 QUIET = (MotionQueueError, RedisError, KombuError, OSError)  # what passes when the server is back
 
@@ -56,6 +59,7 @@ class Clock:
         self._busy = False  # whether my last turn found many looks: the next one then comes sooner
         self._woken = False  # whether something has happened since my last turn
         self._ticked = 0.0  # when it was (monotonic)
+        self._early = False  # whether it came before SOON
         self._kept = 0.0  # when I last kept house
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -93,7 +97,7 @@ class Clock:
 
     def _until_turn(self) -> float:
         """Seconds for which a wake-up waits, so that what happens meanwhile is found together with it."""
-        pause = self._settings.tick * BUSY if self._busy else self._soon
+        pause = self._settings.tick * BUSY if self._busy else self._soon if self._early else GAP
         return max(0.0, self._ticked + pause - time.monotonic())
 
     @property
@@ -166,10 +170,13 @@ class Clock:
             "turn": max(1, int(self._settings.tick * TURN * 1000)),
             "again": again or None,
             "soon": int(self._soon * 1000) if self._woken else None,
+            "gap": int(GAP * 1000),
             "silent": int(SILENT * 1000),
         }
         with reachable():
             mine, workers, next_alarm = self._services.store.scripts.run("tick", argument)
+        if mine:
+            self._early = int(mine) == _EARLY
         return bool(mine), max(1, int(workers)), int(next_alarm)
 
     def _publish(self, step: str, workers: int) -> None:

@@ -4,236 +4,38 @@ from __future__ import annotations
 
 import json
 import logging
-import re
 import secrets
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from redis import Redis
 from redis.client import Pipeline
 
 from motionq.contract.connection import FULL, reachable
-from motionq.contract.errors import JobNotFound, QueueUnavailable
+from motionq.contract.errors import QueueUnavailable
 from motionq.contract.job import DEFAULT_PRIORITY, SCHEMA_VERSION, JobSpec
 from motionq.contract.keys import Keys
-from motionq.contract.record import Record, Unreadable, from_hash, left_alone
+from motionq.contract.record import left_alone
+from motionq.contract.records import Records
 from motionq.contract.scripts import Scripts
 from motionq.contract.states import STILL_RUNNING, Move, State
+from motionq.contract.store_values import SUBMITTED, Claim, Created, DueChecks, Moved, NewJob, Waiting
 
 _log = logging.getLogger(__name__)
 
 ORPHANS_KEPT = 1000
 _PER_CALL = 100  # jobs made by one call: the server does nothing else meanwhile, for 3 ms
 _TOLD = 10_000  # jobs of which it is remembered that something was said of them
-_PAGE = 500  # records in one round trip
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-SUBMITTED = {"step": "submitted"}  # a job's first event
 PACE = 25  # ms between two new jobs of one tenant: 40 a second, twenty times what the vendor takes
 
 
-@dataclass(frozen=True, kw_only=True)
-class NewJob:
-    """What `create` puts on record. `deadline`: ms since the epoch."""
-
-    id: str
-    spec: JobSpec
-    tenant: str = "default"
-    labels: dict[str, str]
-    priority: str = DEFAULT_PRIORITY
-    deadline: int | None = None
-    idempotency_key: str | None = None
-
-    def as_record(self, at: int) -> Record:
-        """The record as `create` writes it at this moment (ms)."""
-        return Record(
-            id=self.id,
-            state=State.QUEUED,
-            tenant=self.tenant,
-            priority=self.priority,
-            labels=self.labels,
-            spec=self.spec,
-            created_at=at,
-            updated_at=at,
-            since=at,
-            deadline=self.deadline or 0,
-            history=json.dumps([at, State.QUEUED, SUBMITTED["step"]]),
-        )
-
-
-@dataclass(frozen=True)
-class Created:
-    """`outcome`: created | exists (the same request under the same ID or key) | conflict (another request's key).
-
-    `at`: when, in ms.
-    """
-
-    outcome: str
-    job_id: str
-    at: int = field(default=0, compare=False)
-
-
-@dataclass(frozen=True)
-class Moved:
-    """`outcome`: ok | booked (the purchase only) | fenced | missing | bound (another purchase owns the task ID)."""
-
-    outcome: str
-    state: str
-
-    @property
-    def ok(self) -> bool:
-        """Whether the job moved (now, or by an earlier repetition of this very call)."""
-        return self.outcome == "ok"
-
-
-@dataclass(frozen=True)
-class Claim:
-    """A due alarm that this caller may publish.
-
-    `parent`: the step before, `upload.1` of the same job or the batch `check.<ulid>`; empty for the first.
-    """
-
-    job_id: str
-    step: str
-    n: int
-    parent: str
-    turns: int
-
-    @property
-    def message_id(self) -> str:
-        """The Celery task ID of the step."""
-        return f"{self.job_id}.{self.step}.{self.n}"
-
-    @property
-    def parent_id(self) -> str | None:
-        """The Celery task ID of the step before."""
-        if not self.parent:
-            return None
-        return self.parent if self.parent.startswith("check.") else f"{self.job_id}.{self.parent}"
-
-
-@dataclass(frozen=True)
-class Waiting:
-    """What a look at a job's task must know of the job. Times are ms, 0 where absent; `updated_at`: the last look.
-
-    `named`: somebody named a task for one of its purchases. Of a job without a task ID `task_id` is empty.
-    """
-
-    id: str
-    state: str
-    nonce: str = field(repr=False)
-    task_id: str
-    running_since: int
-    updated_at: int
-    model: str
-    mode: str
-    video_seconds: float
-    named: bool
-
-
-@dataclass(frozen=True)
-class DueChecks:
-    """Claimed jobs, and how many more are due."""
-
-    job_ids: tuple[str, ...]
-    left: int
-
-
-class JobStore:
+class JobStore(Records):
     """The records, their sets and their moves on one server, under one namespace."""
 
     def __init__(self, redis: Redis, keys: Keys, *, job_ttl: float = 2592000.0, rate_window: float = 10.0) -> None:
-        self.redis = redis
-        self.keys = keys
+        super().__init__(redis, keys)
         self.scripts = Scripts(redis, keys, job_ttl=job_ttl, rate_window=rate_window)
         self._told: set[str] = set()  # jobs whose newer schema was said
-
-    # -- reading ------------------------------------------------------------------------------------------------
-    def get(self, job_id: str) -> Record:
-        """The record. Raises JobNotFound, Unreadable, QueueUnavailable."""
-        with reachable():
-            raw: Any = self.redis.hgetall(self.keys.job(job_id))
-        if "state" not in raw:
-            raise JobNotFound(job_id)
-        return from_hash(job_id, raw)
-
-    def get_many(self, job_ids: Iterable[str]) -> list[Record]:
-        """The records of those jobs that exist, in this order, in one round trip.
-
-        One that this version can't read is left out (and logged): it must not stop the others.
-        """
-        ids = list(job_ids)
-        pipe = self.redis.pipeline(transaction=False)
-        for job_id in ids:
-            pipe.hgetall(self.keys.job(job_id))
-        with reachable():
-            answers = pipe.execute() if ids else []
-        # An alarm's claim number may outlive its record for an instant: a hash without a state is no record.
-        found = (_readable(job_id, raw) for job_id, raw in zip(ids, answers, strict=True) if "state" in raw)
-        return [record for record in found if record is not None]
-
-    def tasks(self, job_ids: Iterable[str]) -> dict[str, set[tuple[str, str]]]:
-        """For each of these jobs that exists (nonce, task ID) of its purchases that have one."""
-        ids = list(job_ids)
-        pipe = self.redis.pipeline(transaction=False)
-        for job_id in ids:
-            pipe.hget(self.keys.job(job_id), "purchases")
-        with reachable():
-            books = pipe.execute() if ids else []
-        return {job_id: _tasks(job_id, str(book)) for job_id, book in zip(ids, books, strict=True) if book}
-
-    def newest(self, states: Sequence[State] = tuple(State), *, batch: int = 200) -> Iterator[Record]:
-        """Records, newest first, in the given states."""
-        seen: set[str] = set()
-        offset = 0
-        while True:
-            page = self._page(states, offset, batch)
-            fresh = [job_id for job_id in page if job_id not in seen]
-            seen.update(fresh)
-            yield from (r for r in self.get_many(fresh) if r.state in states)
-            if len(page) < batch:
-                return
-            offset += batch
-
-    def _page(self, states: Sequence[State], offset: int, count: int) -> list[str]:
-        pipe = self.redis.pipeline(transaction=False)
-        for state in states:
-            pipe.zrange(self.keys.state(state), 0, offset + count - 1, desc=True, withscores=True)
-        with reachable():
-            rows = [row for answer in pipe.execute() for row in answer]
-        rows.sort(key=lambda row: (row[1], row[0]), reverse=True)  # as the server orders jobs of the same millisecond
-        return [job_id for job_id, _ in rows[offset : offset + count]]
-
-    def contents(self, states: Sequence[State]) -> set[str]:
-        """SHA-256 of every file that a job in one of these states was given; a job that moves on meanwhile counts."""
-        pipe = self.redis.pipeline(transaction=True)  # one moment: between two, a job could change from one to another
-        for state in states:
-            pipe.zrange(self.keys.state(state), 0, -1)
-        with reachable():
-            ids = [str(job_id) for answer in pipe.execute() for job_id in answer]
-        found: set[str] = set()
-        for start in range(0, len(ids), _PAGE):
-            pages = self.redis.pipeline(transaction=False)
-            for job_id in ids[start : start + _PAGE]:
-                pages.hget(self.keys.job(job_id), "spec")
-            with reachable():
-                for spec in pages.execute():
-                    found.update(_SHA256.findall(spec or ""))  # whatever version of motionq wrote it
-        return found
-
-    def by_task(self, task_id: str) -> str | None:
-        """The job that a vendor's task ID belongs to."""
-        with reachable():
-            owner = self.redis.get(self.keys.task(task_id))
-        return str(owner) if owner else None
-
-    def counts(self) -> dict[State, int]:
-        """How many jobs are in each state."""
-        pipe = self.redis.pipeline(transaction=False)
-        for state in State:
-            pipe.zcard(self.keys.state(state))
-        with reachable():
-            return dict(zip(State, pipe.execute(), strict=True))
 
     # -- writing ------------------------------------------------------------------------------------------------
     def create(self, jobs: Sequence[NewJob]) -> list[Created]:
@@ -430,23 +232,9 @@ class JobStore:
             gate = self.redis.hgetall(self.keys.gate)
         return {str(name): str(value) for name, value in gate.items()} or None
 
-    def now(self) -> int:
-        """The server's clock, ms since the epoch."""
-        with reachable():
-            whole, micro = self.redis.time()
-        return int(whole) * 1000 + int(micro) // 1000
-
 
 def _looks(room: int, lease: float, rate: tuple[int, float]) -> dict[str, int]:
     return {"room": room, "lease": int(lease * 1000), "reads": rate[0], "window": int(rate[1] * 1000)}
-
-
-def _readable(job_id: str, raw: dict[str, str]) -> Record | None:
-    try:
-        return from_hash(job_id, raw)
-    except Unreadable as error:
-        _log.error("%s", error)
-        return None
 
 
 def _waiting(row: Sequence[Any]) -> Waiting | None:
@@ -458,14 +246,6 @@ def _waiting(row: Sequence[Any]) -> Waiting | None:
     except ValueError as error:
         _log.error("the record of job %s can't be read: %s", job_id, type(error).__name__)
         return None
-
-
-def _tasks(job_id: str, book: str) -> set[tuple[str, str]]:
-    try:
-        return {(purchase["nonce"], purchase["task_id"]) for purchase in json.loads(book) if "task_id" in purchase}
-    except (ValueError, TypeError, KeyError) as error:
-        _log.error("the record of job %s can't be read: %s", job_id, type(error).__name__)
-        return set()
 
 
 def _owner(job: NewJob, answer: str) -> Created:
@@ -480,4 +260,4 @@ def moved(answers: Iterable[Any]) -> list[Moved]:
     return [Moved(*answer) if isinstance(answer, list) else Moved("error", str(answer)) for answer in answers]
 
 
-__all__ = ["Claim", "Created", "JobStore", "Moved", "NewJob", "moved", "reachable"]
+__all__ = ["Claim", "Created", "JobStore", "Moved", "NewJob", "Waiting", "moved", "reachable"]

@@ -80,16 +80,6 @@ class KieClient:
             answer = self._call(request, limit=RECORD_LIMIT)
             return record_answer(answer.status, answer.body, task_id, problem=answer.problem, secrets=self._secrets)
 
-    def download_url(self, url: str) -> str:
-        """A direct address, good for 20 minutes, for a file that the vendor made; CallRefused for other addresses."""
-        request = Request("POST", f"{self._account.api.url}/api/v1/common/download-url", json={"url": url})
-        with metered(self._meter, "download_url"):
-            answer = self._call(request)
-            direct = self._data(answer)
-            if not isinstance(direct, str) or not _is_address(direct):
-                raise Unavailable("the answer names no address", code=answer.status)
-            return direct
-
     def upload(
         self,
         source: Path | BinaryIO,

@@ -108,11 +108,6 @@ class Refused(KieFault):
         """What the queue should do about it."""
         return self.refusal.meaning
 
-    @property
-    def pause_reason(self) -> str | None:
-        """The gate's pause reason, when the refusal concerns the whole account."""
-        return self.refusal.value if self.meaning is Meaning.PAUSE else None
-
 
 class Unknown(KieFault):
     """The request was sent and no answer came that can be trusted: a task may exist, and may cost money.

@@ -64,13 +64,3 @@ def failure_row(fail_code: str | None, message: str | None) -> FailureRow:
     """The row of `FAILURES` that speaks about this failure; an unknown one is permanent."""
     code, words = (fail_code or "").strip(), message or ""
     return next((row for row in FAILURES if row.matches(code, words)), _DEFAULT)
-
-
-def failure_class(fail_code: str | None, message: str | None) -> FailureClass:
-    """Whether the same request may succeed later."""
-    return failure_row(fail_code, message).verdict
-
-
-def wants_new_upload(fail_code: str | None, message: str | None) -> bool:
-    """Whether the vendor could not fetch the inputs, so that they must be uploaded again before the next try."""
-    return failure_row(fail_code, message).new_upload

@@ -98,15 +98,6 @@ def task_id_in_fragment(body: bytes) -> str | None:
     return match.group(1).decode("ascii") if match else None
 
 
-def callback_task_id(body: bytes) -> str | None:
-    """The task ID that a callback claims, in both documented shapes; None when it names none.
-
-    A callback proves nothing (its signature does not cover the body): read the task itself.
-    """
-    found = parse_object(body)
-    return None if found is None else task_id_in(found)
-
-
 # ---- recordInfo -----------------------------------------------------------------------------------------------------
 
 

@@ -21,7 +21,7 @@ from motionq_worker.kie.errors import (
 )
 from motionq_worker.metering import Meter
 
-CALLS = ("connect", "create_task", "record_info", "upload", "credits", "download_url")
+CALLS = ("connect", "create_task", "record_info", "upload", "credits")
 OUTCOMES: Mapping[type[KieFault], str] = {
     NotSent: "not_sent",
     Refused: "refused",

@@ -75,13 +75,6 @@ class Poller:
                 del missing[task_id]
             yield looks
 
-    def read_many(self, task_ids: Sequence[str], timeout: float) -> Looks:
-        """Whole readings of many tasks, when all have come; see `arrivals`."""
-        found: Looks = {}
-        for looks in self.arrivals(task_ids, timeout, frozenset(task_ids)):
-            found |= looks
-        return {task_id: found[task_id] for task_id in task_ids}
-
     def close(self) -> None:
         """End open requests (their callers get Unavailable), close all connections, join the thread."""
         with self._lock:

@@ -1,19 +1,24 @@
 -- A worker says that it lives, and asks whether it is its turn to tick.
--- ARGV[2]  JSON: {worker, turn, silent, again?, soon?}   turn = ms between the ticks of all workers together; silent = ms
---          after which a worker counts as gone; again = its last tick found work: its own turn need not be over; soon =
---          something has happened: a turn that began so many ms ago need not be over
--- Returns  {1 if this worker ticks now else 0, live workers, ms until the next alarm (-1: none is set)}
+-- ARGV[2]  JSON: {worker, turn, silent, again?, soon?, gap?}   turn = ms between the ticks of all workers together;
+--          silent = ms after which a worker counts as gone; again = its last tick found work: its own turn need not be
+--          over; soon, gap = something has happened: a turn that began `soon` ms ago need not be over, and one that itself
+--          came no earlier may be followed by one after `gap` ms: what one step hands to the next waits for nobody, and
+--          a crowd of steps does not make the clock race
+-- Returns  {0, 1 if this worker ticks now, or 2 if it does so early, live workers, ms until the next alarm (-1: none)}
 local a = cjson.decode(ARGV[2])
 redis.call('ZREMRANGEBYSCORE', K.workers, '-inf', NOW - a.silent)  -- first: a full server must not stop the clocks
 redis.call('ZADD', K.workers, NOW, a.worker)
-local mine = redis.call('SET', K.tick, a.worker, 'NX', 'PX', a.turn)
-local mine_still = a.again and redis.call('GET', K.tick) == a.worker
-if not mine and (mine_still or a.soon and redis.call('PTTL', K.tick) <= a.turn - a.soon) then
-  mine = redis.call('SET', K.tick, a.worker, 'PX', a.turn)
+local holder, was_early = (redis.call('GET', K.tick) or ''):match('^(%S*)(.*)$')
+local mine, early = holder == '' or a.again and holder == a.worker, false
+if not mine and a.soon then
+  local age = a.turn - redis.call('PTTL', K.tick)
+  mine = age >= (was_early == '' and a.gap or a.soon)
+  early = mine and age < a.soon
 end
+if mine then redis.call('SET', K.tick, early and a.worker .. ' early' or a.worker, 'PX', a.turn) end
 local first = redis.call('EXISTS', K.tenants) == 1 and NOW or nil
 for _, due in pairs(K.due) do
   local next = redis.call('ZRANGE', due, 0, 0, 'WITHSCORES')
   if next[2] then first = math.min(first or math.huge, tonumber(next[2])) end
 end
-return {mine and 1 or 0, redis.call('ZCARD', K.workers), first and math.max(0, first - NOW) or -1}
+return {mine and (early and 2 or 1) or 0, redis.call('ZCARD', K.workers), first and math.max(0, first - NOW) or -1}
