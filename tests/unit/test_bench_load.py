@@ -154,6 +154,12 @@ def test_a_full_window_is_a_limit() -> None:
     assert said == "300 requests open at once per worker, each answered after 0.1 s"
 
 
+def test_where_nothing_is_full_the_nearest_is_named() -> None:
+    """No verdict is made up: the fullest part is named, with how full it was."""
+    said = scale.limit_of(0.53, 0.2, 0.2, 4900.0, 10_000.0, machine=0.7, open_at_once=0.816)
+    assert said == "nothing is full; nearest (82%): 300 requests open at once per worker, each answered after 0.1 s"
+
+
 def test_a_small_load_needs_one_of_everything() -> None:
     """20,000 videos a month: one account, one worker, a few in flight, little memory."""
     made = load_plan.plan(load_plan.Load(per_day=20_000 / 30, median_seconds=150))

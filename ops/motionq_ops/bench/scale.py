@@ -15,7 +15,7 @@ from motionq_ops.bench.waiting import LATENCY
 from motionq_ops.bench.waiting_seed import Seeder
 from motionq_worker.kie.poller import WINDOW
 
-_BUSY = 0.85  # of a core, from which on it counts as the limit
+_BUSY = 0.85  # of a core or a window, from which on it counts as the limit
 
 Say = Callable[[str], None]
 
@@ -130,14 +130,15 @@ def limit_of(
     """
     if rate >= 0.95 * wanted:
         return "none: all that was due was done"
-    full = {"one core per worker (Python's lock)": worker, "the stub vendor": vendor, "the server": server}
-    name, cores = max(full.items(), key=lambda item: item[1])
-    if cores >= _BUSY:
-        return name
-    if open_at_once >= _BUSY:
-        return f"{WINDOW} requests open at once per worker, each answered after {LATENCY:g} s"
+    window = f"{WINDOW} requests open at once per worker, each answered after {LATENCY:g} s"
+    cores = {"one core per worker (Python's lock)": worker, "the stub vendor": vendor, "the server": server}
     share = os.getloadavg()[0] / (os.cpu_count() or 1) if machine is None else machine
-    return "the machine's cores" if share >= 1.0 else "waiting"
+    for parts in (cores, {window: open_at_once}, {"the machine's cores": share}):
+        name, used = max(parts.items(), key=lambda item: item[1])
+        if used >= (1.0 if name == "the machine's cores" else _BUSY):
+            return name
+    name, used = max({**cores, window: open_at_once}.items(), key=lambda item: item[1])
+    return f"nothing is full; nearest ({used:.0%}): {name}"
 
 
 # -- what is said -----------------------------------------------------------------------------------------------------

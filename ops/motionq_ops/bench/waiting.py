@@ -87,7 +87,8 @@ def bench(loads: Sequence[Load], compare: bool, say: Say) -> list[Figures]:
 
 def _motionq(load: Load, say: Say) -> Figures:
     name = SLOW if load.uploads else MOTIONQ
-    say(f"{name}: {load.jobs:,} jobs every {load.interval:g} s, {load.workers} worker(s)")
+    others = f" beside {load.uploads} slow uploads" if load.uploads else ""
+    say(f"{load.workers} worker(s): {load.jobs:,} jobs every {load.interval:g} s{others}")
     settings = {"MOTIONQ_READ_RATE": f"{max(1000, int(4 * load.jobs / load.interval))}/1s"}
     with stage(latency=LATENCY, upload=load.upload_seconds, settings=settings) as parts:
         seeder = Seeder(parts.store)
