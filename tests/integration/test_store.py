@@ -180,6 +180,30 @@ def test_a_crowd_with_one_file_waits_for_it_without_a_claim(lived: Life) -> None
     assert {c.job_id for c in lived.store.claim("upload", room=200, lease=20)} == crowd
 
 
+@pytest.mark.parametrize(
+    "spec",
+    [
+        "",
+        "hush",
+        "[" * 2000,
+        "[]",
+        "7",
+        "null",
+        '{"image": null, "video": 7}',
+        '{"image": {"sha256": null}, "video": {"sha256": {"a": 1}}}',
+        '{"image": {"sha256": true}, "video": [1]}',
+    ],
+)
+def test_a_request_that_can_not_be_read_is_claimed_as_ever(lived: Life, spec: str) -> None:
+    """It stops neither itself (its step then says what is wrong) nor the jobs behind it."""
+    lived.create("broken")
+    lived.create("sound")
+    lived.time_passes()
+    lived.redis.hset(lived.keys.job("broken"), "spec", spec)
+
+    assert {c.job_id for c in lived.store.claim("upload", room=9, lease=20)} == {"broken", "sound"}
+
+
 def test_claims_come_in_the_order_of_their_alarms(lived: Life) -> None:
     """What is due longest goes first, and what is not due yet stays."""
     for job_id, alarm in {"late": 300, "first": 100, "middle": 200}.items():

@@ -35,11 +35,12 @@ end
 -- files that nobody knows before they are fetched).
 local function in_line(id)
   local known, spec = pcall(cjson.decode, redis.call('HGET', K.job .. id, 'spec') or '')
-  for _, file in ipairs(known and type(spec) == 'table' and {spec.image or {}, spec.video or {}} or {}) do
-    local left = file.sha256 and redis.call('PTTL', K.uploading .. file.sha256) or 0
+  for _, file in ipairs(known and type(spec) == 'table' and {spec.image or '', spec.video or ''} or {}) do
+    local content = type(file) == 'table' and type(file.sha256) == 'string' and file.sha256
+    local left = content and redis.call('PTTL', K.uploading .. content) or 0
     if left > 0 then
-      redis.call('SADD', K.waiting .. file.sha256, id)
-      redis.call('PEXPIRE', K.waiting .. file.sha256, a.lease * 10)
+      redis.call('SADD', K.waiting .. content, id)
+      redis.call('PEXPIRE', K.waiting .. content, a.lease * 10)
       redis.call('ZADD', due, NOW + left, id)
       return true
     end
