@@ -44,9 +44,10 @@ GATE_EPILOG = f"""Examples:
   motionq gate pause "moving the server"
   motionq gate resume
 
-The gate lets jobs through to be bought. While it is closed jobs wait and burn nothing; what is bought goes on.
+The gate lets jobs through to be bought. While it is closed jobs wait and burn nothing; what is bought goes on. One \
+that is closed as `restored` (the server lost purchases that it had known) is opened by `resume --restored` alone.
 
-{CODES}0 done, {BASIC}"""
+{CODES}0 done, 1 refused: closed as `restored`, {BASIC}"""
 
 app = Program()
 gate_app = Program(
@@ -110,6 +111,11 @@ def pause(
 
 
 @gate_app.command(epilog=GATE_EPILOG)
-def resume(as_json: Json = False) -> int:
+def resume(
+    restored: Annotated[
+        bool, typer.Option("--restored", help="Also one closed as `restored`: every missing purchase was looked for.")
+    ] = False,
+    as_json: Json = False,
+) -> int:
     """Open the gate, whatever closed it."""
-    return call("acting.gate_resume", as_json=as_json)
+    return call("acting.gate_resume", restored=restored, as_json=as_json)

@@ -14,7 +14,7 @@ from ulid import ULID
 from motionq import actions, arguments
 from motionq.conflicts import refuse_conflicts, refuse_double_keys
 from motionq.contract.connection import connect
-from motionq.contract.errors import InvalidJob, JobNotFound, WaitTimeout
+from motionq.contract.errors import ActionRefused, InvalidJob, JobNotFound, WaitTimeout
 from motionq.contract.job import DEFAULT_MODEL, EVENTS_KEPT, Job
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record, to_job
@@ -23,7 +23,7 @@ from motionq.contract.states import State
 from motionq.contract.store import Created, JobStore, NewJob
 from motionq.durable import safely
 from motionq.etas import etas
-from motionq.gate import GateStatus, gate_status
+from motionq.gate import NOT_LOOKED_AT, GateStatus, gate_status
 from motionq.purchases import open_of
 from motionq.request import Media, Request, Staged, numbered
 from motionq.staging import Staging
@@ -296,9 +296,13 @@ class MotionQueue:
         self.store.pause("operator", arguments.text("message", message))
         return self.gate()
 
-    def resume(self) -> GateStatus:
-        """Opens the gate, whatever closed it. Raises QueueUnavailable."""
-        self.store.resume()
+    def resume(self, *, restored: bool = False) -> GateStatus:
+        """Opens the gate, whatever closed it; one that is closed as `restored` only with `restored`.
+
+        Raises ActionRefused, QueueUnavailable.
+        """
+        if not self.store.resume(restored=restored):
+            raise ActionRefused(NOT_LOOKED_AT)
         self._wakeup.send()
         return self.gate()
 

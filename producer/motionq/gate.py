@@ -14,6 +14,10 @@ from motionq.contract.states import State
 from motionq.contract.store import JobStore
 
 _DAY = 86_400_000  # ms
+NOT_LOOKED_AT = (
+    "the gate is closed as `restored`: the server's records are older than what workers have seen, and a purchase that "
+    "is missing may be made again. Look for those first (runbook, Restore), then: motionq gate resume --restored"
+)
 
 
 @dataclass(frozen=True, kw_only=True)

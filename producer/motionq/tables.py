@@ -227,7 +227,7 @@ def _opens(gate: GateStatus) -> str:
     if gate.until:
         return f"until {iso(gate.until)}"
     if gate.reason in _BY_HAND:
-        return "until `motionq gate resume`"
+        return "until `motionq gate resume" + (" --restored`" if gate.reason == "restored" else "`")
     return "until its reason is gone" + ("" if gate.reason == "memory" else " or `motionq gate resume`")
 
 

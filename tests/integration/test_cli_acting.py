@@ -17,6 +17,7 @@ from motionq.contract.durability import EVERYSEC
 from motionq.contract.keys import Keys
 from motionq.contract.states import State
 from motionq.durable import safely
+from motionq.gate import NOT_LOOKED_AT
 from motionq_ops.redis_server import RedisServer
 from motionq_ops.sandbox.process import SandboxProcess
 from support.by_hand import buy, fail, lose, succeed
@@ -201,6 +202,20 @@ def test_the_gate(motionq: Command, queue: MotionQueue, submitted: Callable[[], 
     }
     assert motionq("gate", "resume").out == "open: 1 in flight, 0 waiting\n"
     assert queue.gate().open
+
+
+def test_a_gate_closed_as_restored(motionq: Command, queue: MotionQueue) -> None:
+    """A plain resume is refused with what to do first; `--restored` says that it was done."""
+    queue.store.pause("restored", "older records")
+    assert motionq("gate", "pause", "a restart").out.splitlines()[0] == "closed: restored: older records"
+    assert motionq("gate", "status").out.splitlines()[1].endswith(", until `motionq gate resume --restored`")
+
+    refused = motionq("gate", "resume")
+    assert (refused.code, refused.out) == (1, "")
+    assert refused.err == f"motionq: {NOT_LOOKED_AT}\n"
+    assert queue.gate().reason == "restored"
+
+    assert motionq("gate", "resume", "--restored").out == "open: 0 in flight, 0 waiting\n"
 
 
 def test_the_days_budget_closes_the_gate(queue: MotionQueue, tmp_path: Path) -> None:

@@ -80,6 +80,21 @@ def test_resuming_opens_the_gate(lived: Life) -> None:
     assert lived.gate.admit("w") == 1
 
 
+def test_a_gate_closed_as_restored_is_opened_on_purpose_alone(lived: Life) -> None:
+    """The pause and resume of a routine leave it closed, for purchases may be missing; who has looked says so."""
+    ready(lived, new("j1"))
+    lived.store.pause("restored", "the records are older")
+    for reason, seconds in (("operator", None), ("maintenance", 60.0), ("no_credits", None)):
+        lived.store.pause(reason, "restarting the server", seconds=seconds)
+        assert _reason(lived) == "restored"
+
+    assert not lived.store.resume()
+    assert (lived.gate.admit("w"), _reason(lived)) == (0, "restored")
+
+    assert lived.store.resume(restored=True)
+    assert lived.gate.admit("w") == 1
+
+
 def test_a_short_pause_never_shortens_a_longer_one(lived: Life) -> None:
     """Of two pauses the one that ends later stays, whichever came first, and one without an end ends last."""
     lived.store.pause("maintenance", "", seconds=60)

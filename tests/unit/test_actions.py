@@ -162,7 +162,7 @@ def test_the_gate_in_lines() -> None:
         changes: dict[str, Any] = dict(fields)
         assert gate_lines(dataclasses.replace(gate, **changes)) == f"{since}{opens}\n1 in flight, 2 waiting"
     for reason, opens in (
-        ("restored", "until `motionq gate resume`"),  # no reason that goes by itself
+        ("restored", "until `motionq gate resume --restored`"),  # no reason that goes by itself
         ("no_credits", "until its reason is gone or `motionq gate resume`"),
         ("memory", "until its reason is gone"),  # nobody can resume a full server
     ):

@@ -8,7 +8,7 @@ from motionq_ops.doctor.findings import Finding, ok, warning
 _MENDS = {
     "no_credits": "buy credits; it opens by itself within a minute",
     "key_refused": "set another KIE_API_KEY and restart the workers, or motionq gate resume",
-    "restored": "look at https://kie.ai/logs for purchases that are not on record, then motionq gate resume",
+    "restored": "do steps 4 and 5 of `Restore` in the runbook, then motionq gate resume --restored",
     "operator": "motionq gate resume",
     "budget": "wait for tomorrow (UTC), or raise MOTIONQ_MAX_CREDITS_PER_DAY and restart the workers",
 }

@@ -22,6 +22,7 @@ NAMES = (
     "tick",
     "forget",
     "pause",
+    "resume",
     "candidate",
     "candidates",
     "replay",

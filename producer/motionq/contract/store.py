@@ -218,10 +218,10 @@ class JobStore(Records):
         with reachable():
             self.scripts.run("pause", argument)
 
-    def resume(self) -> None:
-        """Opens the gate."""
+    def resume(self, *, restored: bool = False) -> bool:
+        """Opens the gate; one that is closed as `restored` only for those who have looked at what is missing."""
         with reachable():
-            self.redis.delete(self.keys.gate, self.keys.unclear, self.keys.lied)
+            return bool(self.scripts.run("resume", {"restored": restored or None}))
 
     def paused(self) -> dict[str, str] | None:
         """Why the gate is paused: reason, since, until (ms, 0 = until resumed), message; None when it is open.

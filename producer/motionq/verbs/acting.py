@@ -88,10 +88,10 @@ def gate_pause(*, message: str, as_json: bool) -> int:
         return _show_gate(queue.pause(message), as_json)
 
 
-def gate_resume(*, as_json: bool) -> int:
+def gate_resume(*, restored: bool, as_json: bool) -> int:
     """Opens the gate; returns the exit code."""
     with opened_queue() as queue:
-        return _show_gate(queue.resume(), as_json)
+        return _show_gate(queue.resume(restored=restored), as_json)
 
 
 def _show_gate(gate: GateStatus, as_json: bool) -> int:

@@ -1,5 +1,5 @@
 -- Pauses submission for the whole account. Of two pauses the one that ends later stays: a short pause of a worker's
--- must not open a gate that a person closed. The same trouble again, found by the probe, doubles the pause.
+-- must not open a gate that a person closed, and `restored` stays in any case. The same trouble again, found by the probe, doubles the pause.
 -- ARGV[2]  JSON: {reason, message, lasts?, longest?, key?, need?}   lasts = ms of the first such pause, absent: until
 --          somebody (or a look at the account) resumes; longest = ms it may grow to; key = which key it is about;
 --          need = credits that were wanted
@@ -14,6 +14,7 @@ if reason == a.reason and half_open and probe then again = again + 1 end
 
 local lasts = a.lasts and math.min(a.lasts * (half_open and 2 ^ again or 1), a.longest or a.lasts)
 local new = lasts and NOW + lasts or 0
+if reason == 'restored' and a.reason ~= reason then return 0 end  -- or the next resume would open what nobody looked at
 if reason and not half_open then
   if ends == 0 and new > 0 or ends > NOW and new > 0 and new < ends then return 0 end
   local a_persons = ends == 0 and (known[5] or '') == ''  -- it is about no key: only a person ends it
