@@ -45,11 +45,20 @@ def test_a_garbled_file_does_not_hide_the_others(tmp_path: Path) -> None:
 def test_another_server_starts_the_time_anew(tmp_path: Path) -> None:
     """A write is durable only after it has stood on one and the same server for long enough."""
     journal = Journal(tmp_path)
-    assert journal.held(ENTRY, "one", settled_after=0.0)
-    assert not journal.held(ENTRY, "two", settled_after=60.0)
-    assert not journal.held(ENTRY, "two", settled_after=60.0)
+    assert journal.held(ENTRY, "one", rests=True, settled_after=0.0)
+    assert not journal.held(ENTRY, "two", rests=True, settled_after=60.0)
+    assert not journal.held(ENTRY, "two", rests=True, settled_after=60.0)
     journal.lacks(ENTRY)
-    assert journal.held(ENTRY, "two", settled_after=0.0)
+    assert journal.held(ENTRY, "two", rests=True, settled_after=0.0)
+
+
+def test_a_busy_disk_holds_nothing(tmp_path: Path) -> None:
+    """The time begins when the disk was at rest, and is over when it is at rest again."""
+    journal = Journal(tmp_path)
+    assert not journal.held(ENTRY, "one", rests=False, settled_after=0.0)
+    assert journal.held(ENTRY, "one", rests=True, settled_after=0.0)
+    assert not journal.held(ENTRY, "one", rests=False, settled_after=0.0)
+    assert journal.held(ENTRY, "one", rests=True, settled_after=0.0)
 
 
 @pytest.fixture

@@ -19,6 +19,7 @@ from motionq_worker.settings import submit_lease
 
 _DISK_KNOWN = 10.0  # seconds for which the server's persistence is taken to be as it was
 _LOOK_AT_DISK = 2.0
+_DISK_BUSY = 0.2  # seconds after which a disk that is syncing is looked at again
 _PROBE_MARGIN = 5000  # ms
 
 
@@ -70,6 +71,7 @@ class Gate:
             "lease": int(submit_lease(self._settings) * 1000),
             "upload_ttl": int(self._settings.upload_ttl * 1000),
             "retry": int(_LOOK_AT_DISK * 1000),
+            "busy": int(_DISK_BUSY * 1000),
             "event": {"step": "submit", "worker": worker},
         }
         with reachable():

@@ -51,13 +51,16 @@ class Journal:
             with contextlib.suppress(OSError, ValueError, TypeError):
                 yield Entry(**json.loads(path.read_text(encoding="utf-8")))
 
-    def held(self, entry: Entry, server: str, *, settled_after: float) -> bool:
-        """The record of this server holds the entry now; says whether it has done so for `settled_after` seconds.
+    def held(self, entry: Entry, server: str, *, rests: bool, settled_after: float) -> bool:
+        """The record of this server holds the entry now; says whether that survives a loss of power.
 
-        Another server starts the time anew: a fail-over or a restart may have lost the write.
+        It has done so for `settled_after` seconds, and the server's disk was at rest before and is now (`rests`; see
+        durability.py). Another server starts the time anew: a fail-over or a restart may have lost the write.
         """
         now = time.monotonic()
-        known, since = self._held.get(entry, (server, now))
+        known, since = self._held.get(entry, ("", now))
+        if not rests:
+            return False
         self._held[entry] = (server, since if known == server else now)
         return now - self._held[entry][1] >= settled_after
 

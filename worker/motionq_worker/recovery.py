@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 
 from motionq.contract import states
-from motionq.contract.durability import replicas_have_it, server_identity
+from motionq.contract.durability import disk_rests, replicas_have_it, server_identity
 from motionq.contract.record import Record
 from motionq.contract.store import reachable
 from motionq_worker.journal import Entry
@@ -21,14 +21,14 @@ def replay_journal(s: Services) -> None:
     if not entries:
         return
     with reachable():
-        server = server_identity(s.store.redis)
+        server, rests = server_identity(s.store.redis), disk_rests(s.store.redis)
     recorded = s.store.tasks({entry.job_id for entry in entries})
     settled = []
     for entry in entries:
         if (entry.nonce, entry.task_id) not in recorded.get(entry.job_id, ()):
             s.journal.lacks(entry)
             _record(s, entry, next(iter(s.store.get_many([entry.job_id])), None))
-        elif s.journal.held(entry, server, settled_after=s.gate.settle_seconds()):
+        elif s.journal.held(entry, server, rests=rests, settled_after=s.gate.settle_seconds()):
             settled.append(entry)
     with reachable():
         durable = bool(settled) and replicas_have_it(s.store.redis, s.store.keys)

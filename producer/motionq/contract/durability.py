@@ -12,8 +12,11 @@ from redis.exceptions import ResponseError
 
 from motionq.contract.keys import Keys
 
-# With appendfsync everysec a write may be lost for 1 s, and for 2 s when the disk is slow; by then the server stops
-# taking writes. (WAITAOF does not serve: it was measured to answer before the fsync on Valkey 9.1.)
+# With appendfsync everysec the server begins an fsync within a second of a write, unless one is under way: then it puts
+# the write off, and after two seconds goes on without. So a write survives a loss of power when the disk was at rest at
+# or after it, and is at rest again this long later (`disk_rests`): an fsync has begun and ended in between. Time alone
+# does not tell: an fsync of eight seconds was measured to leave a write unsynced all along, with aof_last_write_status
+# ok. (WAITAOF does not serve: it was measured to answer before the fsync on Valkey 9.1.)
 EVERYSEC = 2.1
 _KERNEL = 35.0  # with appendfsync no the kernel writes when it likes: 30 s on Linux
 _PATIENCE = 1000  # ms for which replicas are waited for
@@ -91,6 +94,14 @@ def settles_after(redis: Redis) -> float:
     except ResponseError:  # not allowed to ask: take the slower one
         policy = None
     return {"always": 0.0, "no": _KERNEL}.get(str(policy), EVERYSEC)
+
+
+def disk_rests(redis: Redis) -> bool:
+    """Whether the server takes what is written to its disk, and syncs nothing just now."""
+    disk = redis.info("persistence")
+    if not int(disk.get("aof_enabled", 0)):
+        return True
+    return disk.get("aof_last_write_status") == "ok" and not int(disk.get("aof_pending_bio_fsync", 0))
 
 
 def replicas_have_it(redis: Redis, keys: Keys) -> bool:

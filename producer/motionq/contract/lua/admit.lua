@@ -4,7 +4,7 @@
 --          settle = ms until an arming is durable; upload_ttl = ms an upload is bought with; budget? = credits a day;
 --          memory = share of maxmemory above which nothing is bought; probe_lease = ms that a probe may take. A gate
 --          whose pause is over lets one job through, and opens when the vendor answers it.
--- Returns  {how many were armed, why not more: 'open' | 'full' | 'busy' | 'idle' | 'memory' | a pause's reason}
+-- Returns  {how many were armed, why not more: 'full' | 'busy' | 'idle' | 'memory' | 'disk' | a pause's reason}
 local a = cjson.decode(ARGV[2])
 local today = math.floor(NOW / 86400000)
 local function budget_is_spent()
@@ -27,6 +27,7 @@ local function rate_room()
 end
 
 if redis.call('EXISTS', K.tenants) == 0 then return {0, 'idle'} end
+if disk_is_busy() then return {0, 'disk'} end
 local free = a.in_flight - redis.call('ZCARD', K.slots)
 local room = paused and 1 or rate_room()
 local identity, armed = nil, 0

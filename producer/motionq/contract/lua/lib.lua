@@ -29,6 +29,12 @@ local function memory_above(share)
   return limit > 0 and tonumber(memory:match('used_memory:(%d+)')) > share * limit
 end
 
+-- Whether the append-only file is being synced just now. What is written when it is not is on the disk as soon as it is not
+-- again, a settling time later (contract/durability.py says why).
+local function disk_is_busy()
+  return redis.call('INFO', 'persistence'):match('aof_pending_bio_fsync:[1-9]') ~= nil
+end
+
 -- How many statuses may be read now: of `most` in any `window` ms, for the whole account.
 local function reads_left(most, window)
   redis.call('ZREMRANGEBYSCORE', K.reads, '-inf', NOW - window)
