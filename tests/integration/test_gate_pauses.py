@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier
+from typing import Any, cast
 
 import pytest
 
 from motionq.contract.durability import EVERYSEC
 from motionq.contract.states import Purchase, State
 from motionq_worker.decisions import Pause
+from motionq_worker.prober import Prober
 from motionq_worker.settings import submit_lease
 from support.life import Life, life
 from support.lines import armed, new, ready
@@ -93,6 +95,53 @@ def test_a_gate_closed_as_restored_is_opened_on_purpose_alone(lived: Life) -> No
 
     assert lived.store.resume(restored=True)
     assert lived.gate.admit("w") == 1
+
+
+class Account:
+    """kie.ai's account, at which something happens while it is asked."""
+
+    def __init__(self, meanwhile: Callable[[], object]) -> None:
+        self.meanwhile = meanwhile
+
+    def credits(self) -> float:
+        """More than enough."""
+        self.meanwhile()
+        return 1000.0
+
+
+@pytest.mark.parametrize("by", ["operator", "restored", ""])
+def test_what_a_worker_learns_is_about_the_pause_that_it_asked_for(lived: Life, by: str) -> None:
+    """Credits are back, and a person has closed the gate (or opened it) meanwhile: that stays as it is."""
+
+    def a_person_acts() -> None:
+        if by:
+            lived.store.pause(by, "wait for me")
+        else:
+            lived.store.resume()
+
+    lived.store.pause("no_credits", "", key="k1")
+    lived.redis.hset(lived.keys.gate, "balance", "1")
+    prober = Prober(lived.store, cast("Any", Account(a_person_acts)), "k1")
+    prober.look()
+    prober.close()
+
+    found = lived.redis.hgetall(lived.keys.gate)
+    assert (found.get("reason"), found.get("until")) == ((by, "0") if by else (None, None))
+    assert (found == {}) is not bool(by)
+
+
+def test_another_key_opens_what_was_closed_for_the_old_one(lived: Life) -> None:
+    """Whose key was refused is asked no more; what kie.ai was found to do stays known, and a person's pause stays."""
+    lived.store.pause("key_refused", "", key="k1")
+    lived.redis.set(lived.keys.lied, 1)
+    since = (lived.store.paused() or {})["since"]
+    Prober(lived.store, cast("Any", None), "k2").look()
+    assert lived.store.paused() is None
+    assert lived.redis.exists(lived.keys.lied)
+
+    lived.store.pause("operator", "")
+    assert not lived.store.amend(since)
+    assert _reason(lived) == "operator"
 
 
 def test_a_short_pause_never_shortens_a_longer_one(lived: Life) -> None:

@@ -36,6 +36,7 @@ def disk(server: RedisServer, request: pytest.FixtureRequest, tmp_path: Path) ->
 def own(disk: SlowDisk) -> Iterator[Life]:
     """Jobs on that server."""
     with life(disk.server.url, "motionq") as jobs:
+        jobs.gate.disk_patience = 0.0
         yield jobs
 
 

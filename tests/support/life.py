@@ -69,6 +69,7 @@ class Life:
         self.settings = settings
         self.store = JobStore(redis, keys)
         self.gate = Gate(self.store, settings)
+        self.gate.disk_patience = 20.0  # servers are shared, and so are their disks
 
     # -- honest steps ---------------------------------------------------------------------------------------------
     def reach(self, situation: str, job_id: str, **given: Any) -> Record:

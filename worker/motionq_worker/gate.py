@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import secrets
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any, cast
 
 from motionq.contract import states
 from motionq.contract.durability import BUYS_BELOW, replicas_have_it, settles_after
@@ -19,8 +21,10 @@ from motionq_worker.settings import submit_lease
 
 _DISK_KNOWN = 10.0  # seconds for which the server's persistence is taken to be as it was
 _LOOK_AT_DISK = 2.0
-_DISK_BUSY = 0.2  # seconds after which a disk that is syncing is looked at again
+_DISK_BUSY = 0.2  # seconds after which a purchase is looked at again that a syncing disk holds up
+_MOMENT = 0.02  # seconds between two looks at a syncing disk
 _PROBE_MARGIN = 5000  # ms
+_DISK = "disk"  # the scripts' word for a disk that is syncing
 
 
 @dataclass(frozen=True)
@@ -32,7 +36,9 @@ class Sending:
 
 
 class Gate:
-    """The gate of one account."""
+    """The gate of one account. `disk_patience`: seconds for which a server's disk that is syncing is waited for."""
+
+    disk_patience = 0.1
 
     def __init__(self, store: JobStore, settings: Settings) -> None:
         self._store = store
@@ -57,8 +63,7 @@ class Gate:
             "expire_event": {"step": "gate", "note": "its deadline passed"},
             "expire_failure": failed("deadline", "the caller's deadline passed before it was bought")["failure"],
         }
-        with reachable():
-            armed, _why = self._store.scripts.run("admit", argument)
+        armed, _why = self._when_the_disk_rests("admit", argument)
         return int(armed)
 
     def send(self, record: Record, *, token: str, worker: str) -> Sending:
@@ -74,9 +79,16 @@ class Gate:
             "busy": int(_DISK_BUSY * 1000),
             "event": {"step": "submit", "worker": worker},
         }
+        verdict, milliseconds = self._when_the_disk_rests("send", argument)
+        return Sending("wait" if verdict == _DISK else verdict, milliseconds / 1000)
+
+    def _when_the_disk_rests(self, script: str, argument: dict[str, Any]) -> Sequence[Any]:
+        """What the script says; most syncs take a few milliseconds, for which nobody need come again."""
+        ends = time.monotonic() + self.disk_patience
         with reachable():
-            verdict, milliseconds = self._store.scripts.run("send", argument)
-        return Sending(verdict, milliseconds / 1000)
+            while _DISK in (answer := self._store.scripts.run(script, argument)) and time.monotonic() < ends:
+                time.sleep(_MOMENT)
+        return cast("Sequence[Any]", answer)
 
     def pause(self, pause: Pause, record: Record) -> None:
         """Stops submission for the account, as the reason's policy says."""

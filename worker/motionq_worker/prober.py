@@ -6,7 +6,7 @@ import logging
 import threading
 
 from motionq.contract.errors import QueueUnavailable
-from motionq.contract.store import JobStore, reachable
+from motionq.contract.store import JobStore
 from motionq_worker.kie.client import KieClient
 from motionq_worker.kie.errors import KieFault
 from motionq_worker.pauses import POLICIES, Policy, may_probe
@@ -29,14 +29,14 @@ class Prober:
         if gate is None:
             return
         if gate.get("key") and gate["key"] != self._key:
-            self._store.resume()
+            self._store.amend(gate["since"])
             return
         policy = POLICIES.get(gate["reason"], Policy())
         now = self._store.now()
         if policy.asks is None or gate["until"] != "0" or now - int(gate.get("asked", 0)) < policy.asks * 1000:
             return
-        with reachable():
-            self._store.redis.hset(self._store.keys.gate, "asked", now)
+        if not self._store.amend(gate["since"], asked=now):
+            return
         self._asking = threading.Thread(target=self._ask, args=(gate,), name="motionq-prober", daemon=True)
         self._asking.start()
 
@@ -56,11 +56,7 @@ class Prober:
 
     def _weigh(self, gate: dict[str, str], balance: float) -> None:
         seen = float(gate["balance"]) if "balance" in gate else None
-        key = self._store.keys.gate
-        with reachable():
-            if self._store.redis.hget(key, "since") != gate["since"]:
-                return  # another pause by now
-            if may_probe(gate["reason"], balance, seen, float(gate.get("need") or 0)):
-                self._store.redis.hset(key, "until", self._store.now())
-            elif seen is None:
-                self._store.redis.hset(key, "balance", str(balance))
+        if may_probe(gate["reason"], balance, seen, float(gate.get("need") or 0)):
+            self._store.amend(gate["since"], until=self._store.now())
+        elif seen is None:
+            self._store.amend(gate["since"], balance=str(balance))

@@ -23,6 +23,7 @@ NAMES = (
     "forget",
     "pause",
     "resume",
+    "amend",
     "candidate",
     "candidates",
     "replay",

@@ -223,6 +223,14 @@ class JobStore(Records):
         with reachable():
             return bool(self.scripts.run("resume", {"restored": restored or None}))
 
+    def amend(self, since: str, **found: object) -> bool:
+        """Writes what was found out about the pause that began then, or, with nothing, opens the gate.
+
+        False when another pause, or none, is on record by now.
+        """
+        with reachable():
+            return bool(self.scripts.run("amend", {"since": since, "set": found or None}))
+
     def paused(self) -> dict[str, str] | None:
         """Why the gate is paused: reason, since, until (ms, 0 = until resumed), message; None when it is open.
 
@@ -230,7 +238,7 @@ class JobStore(Records):
         """
         with reachable():
             gate = self.redis.hgetall(self.keys.gate)
-        return {str(name): str(value) for name, value in gate.items()} or None
+        return {str(name): str(value) for name, value in gate.items()} if "reason" in gate else None
 
 
 def _looks(room: int, lease: float, rate: tuple[int, float]) -> dict[str, int]:

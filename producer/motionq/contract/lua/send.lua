@@ -2,7 +2,7 @@
 -- ARGV[2]  JSON: {id, nonce, token, rate, lease, upload_ttl, retry, busy, event}
 --          busy = ms until a disk at work is looked at again; token = random, of this execution; rate = rate slots altogether; lease = ms until an unanswered POST is
 --          unknown; retry = ms until an unhealthy append-only file is looked at again
--- Returns  {verdict, ms}: 'mine' go | 'wait' look again in ms | 'refused' disarm it (paused, stale, expired)
+-- Returns  {verdict, ms}: 'mine' go | 'wait', 'disk' (it is at work) look again in ms | 'refused' disarm it (paused, stale, expired)
 --          | 'other_server' the record may be older than what was done | 'fenced' not yours
 local a = cjson.decode(ARGV[2])
 redis.call('ZREM', K.ended, '')
@@ -24,7 +24,10 @@ if tonumber(job.durable_at) > NOW then return wait(tonumber(job.durable_at) - NO
 local disk = redis.call('INFO', 'persistence')
 local append_only = disk:match('aof_enabled:1')
 if append_only and not disk:match('aof_last_write_status:ok') then return wait(a.retry) end
-if disk_is_busy() then return wait(a.busy) end
+if disk_is_busy() then
+  wait(a.busy)
+  return {'disk', a.busy}
+end
 
 local paused, ends, probe = unpack(redis.call('HMGET', K.gate, 'reason', 'until', 'probe'))
 local over = paused and tonumber(ends) > 0 and tonumber(ends) <= NOW
