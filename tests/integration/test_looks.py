@@ -3,13 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from motionq.contract import states
+from motionq.contract.settings import Settings
 from motionq.contract.store import Waiting
+from motionq_worker.kie.errors import Unavailable
+from motionq_worker.kie.messages import Phase, Reading
+from motionq_worker.kie.poller import Looks
+from motionq_worker.pipeline import check
+from motionq_worker.reading import read_status
+from motionq_worker.services import Services
 from support.life import SITUATIONS, SPEC, Life, life
 
 RATE = (1000, 1.0)
@@ -134,3 +143,113 @@ def test_the_read_rate_is_never_exceeded(lived: Life) -> None:
     for member in lived.redis.zrange(lived.keys.reads, 0, -1):
         lived.redis.zadd(lived.keys.reads, {member: 0})  # an hour passes
     assert len(lived.store.claim_checks(room=4, lease=60.0, rate=rate).job_ids) == 4
+
+
+# -- the rate, where the reading happens ----------------------------------------------------------------------------
+class Vendor:
+    """Answers every look with "still running", and notes which came."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def close(self) -> None:
+        """As the poller does."""
+
+    def arrivals(self, task_ids: Sequence[str], timeout: float, whole: frozenset[str]) -> Iterator[Looks]:
+        """All at once."""
+        self.read += task_ids
+        yield {task_id: Reading(task_id=task_id, state="generating", phase=Phase.RUNNING) for task_id in task_ids}
+
+
+@pytest.fixture
+def vendor() -> Vendor:
+    """kie.ai."""
+    return Vendor()
+
+
+@pytest.fixture
+def services(redis_url: str, namespace: str, vendor: Vendor, tmp_path: Path) -> Iterator[Services]:
+    """A worker's, with six reads an hour."""
+    rate = {"read_rate": (6, 3600.0), "kie_api_key": "none", "data_dir": tmp_path}
+    built = Services(Settings(redis_url=SecretStr(redis_url), namespace=namespace, **rate))
+    built.__dict__["poller"] = vendor
+    yield built
+    built.close()
+
+
+def _check(services: Services, job_ids: Sequence[str]) -> dict[str, Any]:
+    return check(job_ids, "check.m", "w", services)
+
+
+def test_no_more_is_read_than_the_rate_allows_whatever_was_given_out(
+    lived: Life, services: Services, vendor: Vendor
+) -> None:
+    """Messages that waited come all at once: what there is no room for is due again, and read when there is."""
+    _running(lived, 10)
+    assert len(lived.store.claim_checks(room=10, lease=60.0, rate=RATE).job_ids) == 10
+    for start in (0, 5):
+        _check(services, [f"j{number}" for number in range(start, start + 5)])
+
+    assert len(vendor.read) == 6
+    due = {
+        job
+        for job, at in lived.redis.zrange(lived.keys.due("check"), 0, -1, withscores=True)
+        if at <= lived.store.now()
+    }
+    late = {f"j{n}" for n in range(10)} - {lived.store.by_task(task) for task in vendor.read}
+    assert len(due) == 4
+    assert due == late
+    _an_hour_passes(lived)
+    claimed = lived.store.claim_checks(room=10, lease=60.0, rate=RATE).job_ids
+    _check(services, claimed)
+    assert len(vendor.read) == len(set(vendor.read)) == 10
+
+
+def test_a_job_with_two_tasks_counts_twice(lived: Life, services: Services, vendor: Vendor) -> None:
+    """Its own task, and another one that somebody names: named ones come first, and come again without a permit."""
+    _running(lived, 4)
+    for number in range(4):
+        record = lived.store.get(f"j{number}")
+        lived.store.name_task(record.id, record.nonce, f"another {number}")
+    assert len(lived.store.due_candidates(room=10, lease=60.0, rate=RATE)) == 4
+    _check(services, [f"j{number}" for number in range(4)])
+
+    assert vendor.read[:4] == [f"another {number}" for number in range(4)]
+    assert len(vendor.read) == 6
+
+
+def test_who_waited_too_long_is_left_to_the_next_message(lived: Life, services: Services, vendor: Vendor) -> None:
+    """A look that begins shortly before its job is given out again would be done twice."""
+    _running(lived, 2)
+    now = lived.store.now()
+    lease = services.settings.check_lease * 1000
+    lived.redis.zadd(lived.keys.due("check"), {"j0": now + lease * 0.2, "j1": now + lease * 0.9})
+    _check(services, ["j0", "j1"])
+    assert vendor.read == [lived.store.get("j1").task_id]
+
+
+def test_a_single_reading_counts_too(lived: Life, services: Services, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a job is bought again its earlier task is read: within the rate, or not at all."""
+    asked: list[str] = []
+    monkeypatch.setattr(services.kie, "read", asked.append)
+    monkeypatch.setattr("motionq_worker.reading._PATIENCE", 0.0)
+    for _ in range(6):
+        read_status(services, "T")
+    with pytest.raises(Unavailable, match="MOTIONQ_READ_RATE"):
+        read_status(services, "T")
+    assert asked == ["T"] * 6
+
+
+def test_a_clock_that_is_set_back_stops_no_reading(lived: Life) -> None:
+    """What was counted in the future of the server's clock is forgotten."""
+    for key in (lived.keys.reads, lived.keys.looked):
+        lived.redis.zadd(key, {"1000 at 1 1000": lived.store.now() + 3_600_000})
+    _running(lived, 2)
+    assert len(lived.store.claim_checks(room=2, lease=60.0, rate=RATE).job_ids) == 2
+    assert lived.store.may_read(2, RATE) == 2
+
+
+def _an_hour_passes(lived: Life) -> None:
+    for key in (lived.keys.reads, lived.keys.looked):
+        for member in lived.redis.zrange(key, 0, -1):
+            lived.redis.zadd(key, {member: 0})

@@ -412,3 +412,12 @@ def test_the_data_folder_follows_xdg(monkeypatch: pytest.MonkeyPatch, tmp_path: 
     monkeypatch.delenv("XDG_STATE_HOME")
     monkeypatch.setenv("HOME", "/home/somebody")
     assert load().data_dir == Path("/home/somebody/.local/state/motionq")
+
+
+@pytest.mark.parametrize(
+    ("concurrency", "transfers", "at_once"),
+    [(32, 16, 16), (32, 32, 24), (8, 16, 6), (4, 16, 3), (2, 16, 1), (1, 16, 1), (8, 2, 2)],
+)
+def test_threads_are_kept_for_purchases_and_looks(concurrency: int, transfers: int, at_once: int) -> None:
+    """Slow files never take every thread, but where there is only one."""
+    assert Settings(concurrency=concurrency, transfers=transfers).transfers_at_once == at_once

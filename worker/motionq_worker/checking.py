@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -24,6 +25,7 @@ _WAITING = (State.RUNNING, State.CANCELLING)
 _log = logging.getLogger(__name__)
 
 _SHARE_OF_LEASE = 0.7  # reading ends well before the claims of its jobs do
+_LATE = 0.3  # share of the lease that must be left when a look begins
 _PATIENCE = 3_600_000  # ms, from its purchase on, for which a task that somebody named may stay invisible at the vendor
 
 
@@ -47,10 +49,32 @@ class Batch:
     def wanted(self, job_ids: Sequence[str]) -> list[str]:
         """The tasks to read: of the jobs that wait for one, and those that somebody named for a purchase."""
         jobs = self._s.store.waiting(dict.fromkeys(job_ids))
-        self.waiting = [job for job in jobs if job.state in _WAITING]
+        self.waiting = [job for job in jobs if job.state in _WAITING and (job.named or job.alarm_in > self._soon)]
         for record in self._s.store.get_many(job.id for job in jobs if job.named):
             self.candidates += [(record, p, p.candidate) for p in record.purchases if p.candidate]
-        return [job.task_id for job in self.waiting if job.task_id] + [task for _, _, task in self.candidates]
+        named = [task for _, _, task in self.candidates]
+        return list(dict.fromkeys([*named, *(job.task_id for job in self.waiting if job.task_id)]))
+
+    @property
+    def _soon(self) -> float:
+        """Ms before its alarm in which a job's look is not begun: the message was late, and another one comes soon."""
+        return self._s.settings.check_lease * 1000 * _LATE
+
+    def _patience(self) -> float:
+        """Seconds for all readings together: they end well before the first alarm of the batch rings."""
+        first = min((job.alarm_in / 1000 for job in self.waiting if job.alarm_in > self._soon), default=math.inf)
+        return min(first, self._s.settings.check_lease) * _SHARE_OF_LEASE
+
+    def _permitted(self, task_ids: Sequence[str]) -> Sequence[str]:
+        """Those that may be read now; the jobs of the others are due again, so that the clock gives them out anew."""
+        may = self._s.store.may_read(len(task_ids), self._s.settings.read_rate)
+        late = frozenset(task_ids[may:])
+        if late:
+            self._s.store.put_off(
+                (job.id for job in self.waiting if job.task_id in late),
+                ((record.id, line.nonce) for record, line, task in self.candidates if task in late),
+            )
+        return task_ids[:may]
 
     def read(self, task_ids: Sequence[str]) -> Iterator[Looks]:
         """All readings of the batch, concurrently; those that are there need not wait for the slow ones."""
@@ -59,8 +83,8 @@ class Batch:
             return
         self._s.estimates.refresh()
         named = frozenset(task for _, _, task in self.candidates)
-        patience = self._s.settings.check_lease * _SHARE_OF_LEASE
-        for looks in self._s.poller.arrivals(task_ids, timeout=patience, whole=named):
+        permitted = self._permitted(task_ids)
+        for looks in self._s.poller.arrivals(permitted, timeout=self._patience(), whole=named):
             self._now = self._s.store.now()
             self.looks |= looks
             yield looks

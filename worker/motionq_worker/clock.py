@@ -188,7 +188,7 @@ class Clock:
         room = self._room(step, workers)
         if room <= 0:
             return []
-        transfers = self._settings.transfers * workers if step in ("upload", "deliver") else None
+        transfers = self._settings.transfers_at_once * workers if step in ("upload", "deliver") else None
         rate = self._settings.submit_rate[0] if step == "submit" else None
         lease = self._settings.step_lease
         return self._services.store.claim(step, room=room, lease=lease, transfers=transfers, rate=rate)

@@ -26,6 +26,7 @@ from motionq_worker.faults import delivery_fault, upload_fault
 from motionq_worker.kie.errors import KieFault, NotSent
 from motionq_worker.leases import Lease
 from motionq_worker.purchasing import buy, earlier_failure, follow_if_alive, take_the_right_to_send
+from motionq_worker.reading import read_status
 from motionq_worker.services import Services
 from motionq_worker.uploads import Uploaded, Wanted, passed_through
 
@@ -175,7 +176,7 @@ def _named(record: Record, s: Services) -> dict[str, Any]:
     if verdict.get("urls") and not record.tries:
         return verdict
     with contextlib.suppress(KieFault):
-        reading = s.kie.read(record.task_id)
+        reading = read_status(s, record.task_id)
         if reading.result_urls and decisions.belongs(reading, record, record.nonce):
             return verdict | {"urls": list(reading.result_urls)}
     return verdict

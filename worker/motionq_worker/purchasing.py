@@ -23,6 +23,7 @@ from motionq_worker.kie.connection import PurchaseConnection
 from motionq_worker.kie.errors import KieFault, Meaning, NotSent, Refused, Unknown
 from motionq_worker.kie.messages import Phase, create_task_body
 from motionq_worker.observability import about_task
+from motionq_worker.reading import read_status
 from motionq_worker.services import Services
 
 _READ_AGAIN = 60.0  # seconds until an earlier task that could not be read is read again
@@ -45,7 +46,7 @@ def follow_if_alive(run: Execution, s: Services, record: Record, earlier: Purcha
     Where it can't be read nothing is bought; the job makes room for others and comes back.
     """
     try:
-        reading = s.kie.read(str(earlier.task_id))
+        reading = read_status(s, str(earlier.task_id))
     except KieFault as fault:
         note = f"the earlier task must be read before another is bought: {fault}"
         end(run, s, record, Decision(move=states.UNSEEN, note=note, alarm_in=_READ_AGAIN))

@@ -45,7 +45,7 @@ def bench(workers: Sequence[int], seconds: float, say: Say) -> list[Figures]:
 
 
 def _run(parts: Stage, workers: int, seconds: float) -> Figures:
-    room = workers * Settings().transfers
+    room = workers * Settings().transfers_at_once
     queue_uploads(parts, int(room * (1 + _SPARE * seconds / SLOW)) + room)
     parts.start_workers(workers, None)
     parts.until(lambda: parts.vendor.open_uploads() >= room, _START, "the uploads do not begin")

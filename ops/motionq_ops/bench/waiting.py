@@ -99,7 +99,7 @@ def _motionq(load: Load, say: Say) -> Figures:
         seeder.spread(ids, _START, load.interval)
         parts.start_workers(load.workers, load.interval)
         if load.uploads:
-            at_once = min(load.uploads, Settings().transfers)
+            at_once = min(load.uploads, Settings().transfers_at_once)
             parts.until(lambda: parts.vendor.open_uploads() >= at_once, 120.0, "the uploads do not begin")
         _warm_up(parts, load)
         return _measured(parts, load, name, each)

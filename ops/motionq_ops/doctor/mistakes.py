@@ -73,14 +73,16 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     if settings.max_credits_per_day == 0:
         why, mend = "nothing is ever bought", "raise it, or leave it out"
         yield warning("settings", "MOTIONQ_MAX_CREDITS_PER_DAY is 0", value=0, why=why, mend=mend)
-    if settings.transfers > settings.concurrency:
+    if settings.transfers > settings.transfers_at_once or settings.concurrency == 1:
         yield warning(
             "settings",
-            "MOTIONQ_TRANSFERS is above MOTIONQ_CONCURRENCY",
+            f"MOTIONQ_CONCURRENCY {settings.concurrency} is too small for MOTIONQ_TRANSFERS {settings.transfers}",
             value=settings.transfers,
-            limit=settings.concurrency,
-            why="files that move may take every thread, and purchases and checks wait for them",
-            mend=f"set MOTIONQ_TRANSFERS to {max(1, settings.concurrency // 2)}",
+            limit=settings.transfers_at_once,
+            why="a quarter of the threads is kept for purchases and checks"
+            if settings.concurrency > 1
+            else "purchases and checks wait for each file that moves",
+            mend=f"set MOTIONQ_CONCURRENCY to {2 * settings.transfers}, or MOTIONQ_TRANSFERS lower",
         )
 
 

@@ -98,8 +98,13 @@ class Keys:
 
     @property
     def reads(self) -> str:
-        """Sorted set: the status reads of the last moments (`<how many> at <when>`); score = when, in ms."""
+        """Sorted set: the looks given out in the last moments (`<how many> at <when>`); score = when, in ms."""
         return self._name("reads")
+
+    @property
+    def looked(self) -> str:
+        """Sorted set: the same of those that were read; what was given out may wait for a thread."""
+        return self._name("looked")
 
     @property
     def beat(self) -> str:
@@ -193,7 +198,7 @@ class Keys:
         """The names as the scripts use them: whole keys, and prefixes to which an ID is added."""
         whole = (
             *("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick"),
-            *("candidates", "orphans", "spent", "lied", "unclear", "beat", "durations", "reads"),
+            *("candidates", "orphans", "spent", "lied", "unclear", "beat", "durations", "reads", "looked"),
         )
         return {
             "job": self.job(""),

@@ -33,6 +33,7 @@ NAMES = (
     "mend_slots",
     "checks",
     "waiting",
+    "may_read",
     "still",
 )
 OPEN_PURCHASE_TTL = 60 * 86400.0  # seconds; a record with an open or written-off purchase lives at least this long

@@ -245,6 +245,11 @@ class Settings(BaseSettings):
         return value
 
     @property
+    def transfers_at_once(self) -> int:
+        """Of one worker: a quarter of its threads is kept for purchases and looks, whatever MOTIONQ_TRANSFERS says."""
+        return max(1, min(self.transfers, self.concurrency - max(1, self.concurrency // 4)))
+
+    @property
     def staging(self) -> str:
         """Where staged files live, as an fsspec URL."""
         return self.staging_url or f"file://{self.data_dir / 'staging'}"

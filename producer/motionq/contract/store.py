@@ -25,6 +25,7 @@ _log = logging.getLogger(__name__)
 
 ORPHANS_KEPT = 1000
 _PER_CALL = 100  # jobs made by one call: the server does nothing else meanwhile, for 3 ms
+_JITTER = 50  # ms by which two reads may arrive closer together at kie.ai than they were sent
 _TOLD = 10_000  # jobs of which it is remembered that something was said of them
 PACE = 25  # ms between two new jobs of one tenant: 40 a second, twenty times what the vendor takes
 
@@ -160,6 +161,24 @@ class JobStore(Records):
         with reachable():
             return int(self.scripts.run("still", {"looks": rows, "states": STILL_RUNNING.for_lua()["to"]}))
 
+    def may_read(self, wanted: int, rate: tuple[int, float]) -> int:
+        """How many of so many statuses may be read right now; they count as read. See contract/lua/may_read.lua."""
+        if not wanted:
+            return 0
+        with reachable():
+            return int(self.scripts.run("may_read", {"n": wanted, **_window(rate)}))
+
+    def put_off(self, job_ids: Iterable[str], named: Iterable[tuple[str, str]]) -> None:
+        """Looks that were given out and can't be done now are due again; `named`: (job, nonce) of named tasks."""
+        now = self.now()
+        pipe = self.redis.pipeline(transaction=False)
+        members = {f"{job_id}:{nonce}": now for job_id, nonce in named}
+        for key, due in ((self.keys.due("check"), dict.fromkeys(job_ids, now)), (self.keys.candidates, members)):
+            if due:
+                pipe.zadd(key, due, xx=True, lt=True)
+        with reachable():
+            pipe.execute()
+
     def hurry(self, step: str, job_ids: Sequence[str]) -> None:
         """Alarms of these jobs ring now, those of them that wait for this step."""
         if job_ids:
@@ -242,15 +261,20 @@ class JobStore(Records):
 
 
 def _looks(room: int, lease: float, rate: tuple[int, float]) -> dict[str, int]:
-    return {"room": room, "lease": int(lease * 1000), "reads": rate[0], "window": int(rate[1] * 1000)}
+    return {"room": room, "lease": int(lease * 1000), **_window(rate)}
+
+
+def _window(rate: tuple[int, float]) -> dict[str, int]:
+    return {"reads": rate[0], "window": int(rate[1] * 1000) + _JITTER}
 
 
 def _waiting(row: Sequence[Any]) -> Waiting | None:
-    job_id, state, nonce, task_id, since, updated, model, mode, video, named = row
+    job_id, state, nonce, task_id, since, updated, model, mode, video, named, alarm = row
     try:
         times = int(float(since or 0)), int(float(updated or 0))
         model, mode = model or JobSpec.default("model"), mode or JobSpec.default("mode")
-        return Waiting(job_id, state, nonce or "", task_id or "", *times, model, mode, float(video or 0), named)
+        seconds = float(video or 0)
+        return Waiting(job_id, state, nonce or "", task_id or "", *times, model, mode, seconds, named, int(alarm))
     except ValueError as error:
         _log.error("the record of job %s can't be read: %s", job_id, type(error).__name__)
         return None

@@ -97,6 +97,7 @@ class Waiting:
     """What a look at a job's task must know of the job. Times are ms, 0 where absent; `updated_at`: the last look.
 
     `named`: somebody named a task for one of its purchases. Of a job without a task ID `task_id` is empty.
+    `alarm_in`: ms until its alarm rings, which is when it is given out again.
     """
 
     id: str
@@ -109,6 +110,7 @@ class Waiting:
     mode: str
     video_seconds: float
     named: bool
+    alarm_in: int = 0
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 -- Returns  list of job IDs
 local a = cjson.decode(ARGV[2])
 redis.call('ZREM', K.ended, '')
-local left = reads_left(a.reads, a.window)
+local left = room_for_reads(K.reads, a.reads, a.window)
 local ids, room = {}, math.min(a.room, left)
 if room == 0 then return ids end
 for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.candidates, '-inf', NOW, 'LIMIT', 0, room)) do
@@ -16,5 +16,5 @@ for _, member in ipairs(redis.call('ZRANGEBYSCORE', K.candidates, '-inf', NOW, '
     redis.call('ZREM', K.candidates, member)  -- its record is gone: nobody else would ever settle it
   end
 end
-count_reads(#ids, left)
+count_reads(K.reads, #ids, left)
 return ids

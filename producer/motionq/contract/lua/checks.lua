@@ -4,7 +4,7 @@
 --          claimed but wait a lease: job ID -> its version
 local a = cjson.decode(ARGV[2])
 local due = K.due.check
-local left = reads_left(a.reads, a.window)
+local left = room_for_reads(K.reads, a.reads, a.window)
 local ids, alone = {}, {}
 local room = math.min(a.room, left)
 if room > 0 then
@@ -18,5 +18,5 @@ if room > 0 then
     end
   end
 end
-count_reads(#ids, left)
+count_reads(K.reads, #ids, left)
 return cjson.encode({ids = ids, due = redis.call('ZCOUNT', due, '-inf', NOW), newer = alone})

@@ -35,15 +35,17 @@ local function disk_is_busy()
   return redis.call('INFO', 'persistence'):match('aof_pending_bio_fsync:[1-9]') ~= nil
 end
 
--- How many statuses may be read now: of `most` in any `window` ms, for the whole account.
-local function reads_left(most, window)
-  redis.call('ZREMRANGEBYSCORE', K.reads, '-inf', NOW - window)
-  for _, member in ipairs(redis.call('ZRANGE', K.reads, 0, -1)) do most = most - tonumber(member:match('^%d+')) end
+-- How many statuses there is room for: of `most` in any `window` ms, for the whole account. `key` counts those given out
+-- (K.reads) or read (K.looked). What lies in the future was counted before the clock was set back.
+local function room_for_reads(key, most, window)
+  redis.call('ZREMRANGEBYSCORE', key, '-inf', NOW - window)
+  redis.call('ZREMRANGEBYSCORE', key, '(' .. text(NOW), '+inf')
+  for _, member in ipairs(redis.call('ZRANGE', key, 0, -1)) do most = most - tonumber(member:match('^%d+')) end
   return math.max(0, most)
 end
 
-local function count_reads(n, left)
-  if n > 0 then redis.call('ZADD', K.reads, NOW, string.format('%d at %.0f %d', n, NOW, left)) end
+local function count_reads(key, n, left)
+  if n > 0 then redis.call('ZADD', key, NOW, string.format('%d at %.0f %d', n, NOW, left)) end
 end
 
 -- A record of a newer schema is left alone: what this release would write into it may be wrong.
