@@ -137,6 +137,11 @@ def attach(store: JobStore, job_id: str, task_id: str) -> str | None:
     purchase = _target(store, job_id, task_id)
     if purchase.task_id == task_id:
         return None
+    if purchase.candidate not in (None, task_id):
+        raise ActionRefused(
+            f"task {purchase.candidate} was named for job {job_id}, and a worker is about to look at it:"
+            " ask again in a minute"
+        )
     if store.name_task(job_id, purchase.nonce, task_id) == "orphan":
         raise JobNotFound(job_id)
     return purchase.nonce
@@ -155,21 +160,21 @@ def await_attached(store: JobStore, job_id: str, nonce: str, task_id: str, timeo
 
 
 def attach_unchecked(store: JobStore, job_id: str, task_id: str) -> None:
-    """Records the task on a person's word; not durable yet. Raises as `attach` does."""
+    """Records the task on a person's word, also one that is known already; not durable yet. Raises as `attach` does."""
     purchase = _target(store, job_id, task_id)
-    if purchase.task_id == task_id:
-        return
+    known = purchase.task_id == task_id
     outcome = store.move(
         RECORD_TASK,
         job_id,
         nonce=purchase.nonce,
         task=task_id,
-        set={"running_since": store.now()},
+        set={} if known else {"running_since": store.now()},
         unset=["failure"],
         purchase={"unchecked": True},
         alarm_in=0,
         event={"step": "attach", "note": f"task {task_id}, on a person's word"},
     ).outcome
+    store.hurry("check", [job_id])
     if outcome == "bound":
         raise ActionRefused(f"task {task_id} belongs to another purchase")
     if outcome not in ("ok", "booked"):

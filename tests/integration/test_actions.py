@@ -199,16 +199,40 @@ def test_attach_unchecked(lived: Life, situation: str) -> None:
         assert lived.store.by_task("T-lost") == "j"
 
 
+@pytest.mark.parametrize("situation", ["running", "failed, silent"])
+def test_a_person_vouches_for_a_task_that_is_known(lived: Life, situation: str) -> None:
+    """Where kie.ai's record of it looks like another request's: the job looks at it now, and takes what it says."""
+    was = lived.reach(situation, "j")
+    lived.move("still_running", "j", alarm_in=60_000)
+    actions.attach_unchecked(lived.store, "j", was.task_id)
+    record = lived.store.get("j")
+    assert (record.state, record.task_id, record.failure) == ("running", was.task_id, None)
+    assert [(p.task_id, p.status, p.unchecked) for p in record.purchases] == [(was.task_id, "open", True)]
+    assert record.running_since == was.running_since
+    assert lived.store.claim_checks(room=9, lease=15, rate=(50, 1.0)).job_ids == ("j",)
+
+
+def test_a_name_that_is_about_to_be_looked_at_stays(lived: Life) -> None:
+    """A person's slip must not replace the task that a callback has named; the same name again changes nothing."""
+    record = lived.reach("failed, unknown", "j")
+    lived.store.name_task("j", record.nonce, "T-own")
+    with pytest.raises(ActionRefused, match="task T-own was named for job j, and a worker is about to look at it"):
+        actions.attach(lived.store, "j", "T-slip")
+    assert actions.attach(lived.store, "j", "T-own") == record.nonce
+    assert [p.candidate for p in lived.store.get("j").purchases] == ["T-own"]
+
+
 @pytest.mark.parametrize("attach", [actions.attach, actions.attach_unchecked])
 def test_a_task_belongs_to_one_job(lived: Life, attach: Callable[..., Any]) -> None:
-    """Another job's task is refused by name; the job's own is a success without a write."""
+    """Another job's task is refused by name; the job's own needs no worker to verify it."""
     owner = lived.reach("running", "owner", tenant="other")
     lived.reach("failed, unknown", "j")
     before = lived.everything()
     with pytest.raises(ActionRefused, match=f"task {owner.task_id} belongs to job owner"):
         attach(lived.store, "j", owner.task_id)
-    attach(lived.store, "owner", owner.task_id)
     assert lived.everything() == before
+    assert attach(lived.store, "owner", owner.task_id) is None
+    assert lived.store.get("owner").task_id == owner.task_id
 
 
 def test_waiting_for_a_worker_ends(lived: Life) -> None:

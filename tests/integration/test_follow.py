@@ -53,7 +53,7 @@ def test_an_earlier_task_is_followed_and_nothing_is_bought(lived: Life) -> None:
     assert (record.nonce, record.task_id) == (old, record.purchases[0].task_id)
     assert record.running_since >= now
     assert lived.redis.zcard(lived.keys.slots) == lived.redis.zcard(lived.keys.rate) == 0
-    assert [c.job_id for c in lived.store.claim("check", room=9, lease=15)] == ["j1"]
+    assert lived.store.claim_checks(room=9, lease=15, rate=(50, 1.0)).job_ids == ("j1",)
     assert lived.store.get("j1").events[-1].note == "alive"
     assert _agrees(lived)
 

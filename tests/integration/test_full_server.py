@@ -76,7 +76,7 @@ def test_a_full_server_takes_no_jobs_but_every_task_id(own: Life) -> None:
 
     assert own.move("record_task", "j1", task="T1", event={"step": "submit"}).ok
     assert own.store.by_task("T1") == "j1"
-    assert own.store.claim("check", room=9, lease=15)[0].job_id == "j1"
+    assert own.store.claim_checks(room=9, lease=15, rate=(50, 1.0)).job_ids == ("j1",)
     assert own.move("paid", "j1", set={"verdict": FAILURE}, spent=-1.5).ok
     claim = own.store.claim("deliver", room=9, lease=20, transfers=9)[0]
     assert own.move("delivered", "j1", claim=f"deliver.{claim.n}").ok

@@ -134,13 +134,14 @@ def test_another_key_opens_what_was_closed_for_the_old_one(lived: Life) -> None:
     """Whose key was refused is asked no more; what kie.ai was found to do stays known, and a person's pause stays."""
     lived.store.pause("key_refused", "", key="k1")
     lived.redis.set(lived.keys.lied, 1)
-    since = (lived.store.paused() or {})["since"]
+    old = lived.store.paused()
+    assert old
     Prober(lived.store, cast("Any", None), "k2").look()
     assert lived.store.paused() is None
     assert lived.redis.exists(lived.keys.lied)
 
     lived.store.pause("operator", "")
-    assert not lived.store.amend(since)
+    assert not lived.store.amend(old)
     assert _reason(lived) == "operator"
 
 
@@ -171,7 +172,7 @@ def test_no_worker_ends_what_a_person_must_end(lived: Life, reason: str) -> None
     for found in ("no_credits", "key_refused", "vendor_unclear", "vendor_unreachable"):
         lived.gate.pause(Pause(reason=found, message=""), record)
     assert lived.everything() == before
-    lived.gate.unclear(record)
+    lived.gate.unclear(record, lived.gate.count_unclear())
     assert _reason(lived) == reason
 
 
@@ -324,11 +325,11 @@ def test_only_a_probe_proves_that_the_trouble_lasts(lived: Life) -> None:
 def test_three_unclear_answers_in_a_row_pause(lived: Life) -> None:
     """Two unclear answers let the account go on; the third pauses it until the vendor answers anything at all."""
     record = lived.reach("submitting", "j1")
-    lived.gate.unclear(record)
-    lived.gate.unclear(record)
+    lived.gate.unclear(record, lived.gate.count_unclear())
+    lived.gate.unclear(record, lived.gate.count_unclear())
     assert lived.store.paused() is None
 
-    lived.gate.unclear(record)
+    lived.gate.unclear(record, lived.gate.count_unclear())
 
     paused = lived.store.paused() or {}
     assert (paused["reason"], paused["until"]) == ("vendor_unclear", "0")
@@ -340,10 +341,10 @@ def test_a_clear_answer_ends_the_row(lived: Life, answer: str) -> None:
     """Unclear, unclear, clear, unclear, unclear is no trouble: the count begins anew."""
     record = lived.reach("submitting", "j1")
     for _ in range(2):
-        lived.gate.unclear(record)
+        lived.gate.unclear(record, lived.gate.count_unclear())
     assert lived.move(answer, "j1").ok
     for _ in range(2):
-        lived.gate.unclear(record)
+        lived.gate.unclear(record, lived.gate.count_unclear())
 
     assert lived.store.paused() is None
 
@@ -355,7 +356,7 @@ def test_one_unclear_answer_to_a_probe_closes_the_gate(lived: Life) -> None:
     probe = _probe(lived)
     assert lived.send(probe) == "mine"
 
-    lived.gate.unclear(lived.store.get(probe))
+    lived.gate.unclear(lived.store.get(probe), lived.gate.count_unclear())
 
     assert _reason(lived) == "vendor_unclear"
     assert lived.gate.admit("w") == 0

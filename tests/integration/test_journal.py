@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import dataclasses
+import json
 import signal
 import subprocess
 import sys
@@ -34,12 +36,24 @@ def test_an_entry_is_on_disk_when_add_returns_and_survives_the_process(tmp_path:
     assert [path.suffix for path in tmp_path.iterdir()] == [".json"]
 
 
-def test_a_garbled_file_does_not_hide_the_others(tmp_path: Path) -> None:
-    """Half a line of a full disk is passed over, and kept for a person."""
+@pytest.mark.parametrize("content", ['{"job_id": "x"', "[]", "7", '{"job_id": "x"}'])
+def test_a_garbled_file_does_not_hide_the_others(
+    tmp_path: Path, content: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Half a line of a full disk is passed over, kept for a person, and told once."""
     journal = Journal(tmp_path)
     journal.add(ENTRY)
-    (tmp_path / "0.json").write_text('{"job_id": "x"')
-    assert list(journal.entries()) == [ENTRY]
+    (tmp_path / "0.json").write_text(content)
+    assert list(journal.entries()) == list(journal.entries()) == [ENTRY]
+    assert [r.getMessage().partition(" can't be read (")[0] for r in caplog.records] == [
+        f"the journal's file {tmp_path / '0.json'}"
+    ]
+
+
+def test_a_line_of_a_newer_release_is_read(tmp_path: Path) -> None:
+    """Fields that this release does not know change nothing about the task."""
+    (tmp_path / "0.json").write_text(json.dumps({**dataclasses.asdict(ENTRY), "sent_at": 17}))
+    assert list(Journal(tmp_path).entries()) == [ENTRY]
 
 
 def test_another_server_starts_the_time_anew(tmp_path: Path) -> None:

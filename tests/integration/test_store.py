@@ -259,9 +259,7 @@ def test_a_check_is_claimed_without_a_number(lived: Life) -> None:
     before = lived.record_fields("j1")
     lived.time_passes()
 
-    claim = lived.store.claim("check", room=9, lease=15)[0]
-
-    assert (claim.job_id, claim.n) == ("j1", 0)
+    assert lived.store.claim_checks(room=9, lease=15, rate=(50, 1.0)).job_ids == ("j1",)
     assert lived.record_fields("j1") == before
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from motionq.contract import settings as module
 from motionq.contract.errors import InvalidSettings, QueueUnavailable
-from motionq.contract.settings import load, rate, seconds, size, unknown_names
+from motionq.contract.settings import Settings, load, rate, seconds, size, unknown_names
 from motionq_ops import stack_file
 
 SECRET = "sk-t0p-s3cret"

@@ -60,6 +60,7 @@ class Clock:
         self._woken = False  # whether something has happened since my last turn
         self._ticked = 0.0  # when it was (monotonic)
         self._early = False  # whether it came before SOON
+        self._refused = 0.0  # when it last was another worker's turn (monotonic)
         self._kept = 0.0  # when I last kept house
         self._wake = threading.Event()
         self._stop = threading.Event()
@@ -98,7 +99,7 @@ class Clock:
     def _until_turn(self) -> float:
         """Seconds for which a wake-up waits, so that what happens meanwhile is found together with it."""
         pause = self._settings.tick * BUSY if self._busy else self._soon if self._early else GAP
-        return max(0.0, self._ticked + pause - time.monotonic())
+        return max(0.0, self._ticked + pause - time.monotonic(), self._refused + self._soon - time.monotonic())
 
     @property
     def _soon(self) -> float:
@@ -113,6 +114,8 @@ class Clock:
         mine, workers, next_alarm = self._turn(again)
         scratch.ticked()
         self._part("journal", self._look_at_journal)
+        if not mine:
+            self._refused = time.monotonic()
         if again or mine:
             self._busy = False
         if mine:

@@ -80,7 +80,7 @@ def begin(run: Execution, s: Services, move: Move) -> Record:
             _fail_unread(run, s, unreadable)
         raise
     about_task(record.task_id)
-    if record.turns > POISON_AFTER:
+    if record.turns > POISON_AFTER and "failure" not in record.verdict:  # a refund only needs to be booked
         fail(run, s, record, decisions.poison(record, run.step))
     return record
 

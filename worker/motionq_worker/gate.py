@@ -102,10 +102,13 @@ class Gate:
             need=record.purchase.estimate if record.purchase else 0.0,
         )
 
-    def unclear(self, record: Record) -> None:
-        """An answer could not be trusted: three in a row, or one to the probe of a closed gate, stop submission."""
+    def count_unclear(self) -> int:
+        """An answer could not be trusted; the how manieth in a row it is."""
         with reachable():
-            row = int(self._store.redis.incr(self._store.keys.unclear))
+            return int(self._store.redis.incr(self._store.keys.unclear))
+
+    def unclear(self, record: Record, row: int) -> None:
+        """Three answers in a row that can't be trusted, or one to the probe of a closed gate, stop submission."""
         if row >= UNCLEAR_IN_A_ROW or self._store.paused() is not None:
             message = f"{row} createTask answers in a row could not be trusted"
             self.pause(Pause(reason="vendor_unclear", message=message), record)

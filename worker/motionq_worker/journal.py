@@ -7,13 +7,15 @@ erased only when the record has held it for longer than a power loss can take aw
 
 from __future__ import annotations
 
-import contextlib
 import json
+import logging
 import os
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
+
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +34,7 @@ class Journal:
         self._folder = folder
         self._held: dict[Entry, tuple[str, float]] = {}  # under which server, and since when (monotonic seconds)
         self._complained: set[Entry] = set()
+        self._unread: set[Path] = set()
 
     def add(self, entry: Entry) -> None:
         """On disk when this returns. Raises OSError."""
@@ -48,8 +51,24 @@ class Journal:
     def entries(self) -> Iterator[Entry]:
         """Everything that has not been erased, also by processes that are gone."""
         for path in sorted(self._folder.glob("*.json")):
-            with contextlib.suppress(OSError, ValueError, TypeError):
-                yield Entry(**json.loads(path.read_text(encoding="utf-8")))
+            entry = self._read(path)
+            if entry is not None:
+                yield entry
+
+    def _read(self, path: Path) -> Entry | None:
+        """A line of a newer release may have more fields; one that can't be read is told once, and stays."""
+        try:
+            raw = json.loads(path.read_text(encoding="utf-8"))
+            return Entry(**{name: str(raw[name]) for name in Entry.__dataclass_fields__})
+        except FileNotFoundError:  # erased by another worker of this machine
+            return None
+        except (OSError, ValueError, TypeError, KeyError) as error:
+            if path not in self._unread:
+                self._unread.add(path)
+                _log.error(
+                    "the journal's file %s can't be read (%s): it may hold a paid task", path, type(error).__name__
+                )
+            return None
 
     def held(self, entry: Entry, server: str, *, rests: bool, settled_after: float) -> bool:
         """The record of this server holds the entry now; says whether that survives a loss of power.

@@ -29,13 +29,13 @@ class Prober:
         if gate is None:
             return
         if gate.get("key") and gate["key"] != self._key:
-            self._store.amend(gate["since"])
+            self._store.amend(gate)
             return
         policy = POLICIES.get(gate["reason"], Policy())
         now = self._store.now()
         if policy.asks is None or gate["until"] != "0" or now - int(gate.get("asked", 0)) < policy.asks * 1000:
             return
-        if not self._store.amend(gate["since"], asked=now):
+        if not self._store.amend(gate, asked=now):
             return
         self._asking = threading.Thread(target=self._ask, args=(gate,), name="motionq-prober", daemon=True)
         self._asking.start()
@@ -57,6 +57,6 @@ class Prober:
     def _weigh(self, gate: dict[str, str], balance: float) -> None:
         seen = float(gate["balance"]) if "balance" in gate else None
         if may_probe(gate["reason"], balance, seen, float(gate.get("need") or 0)):
-            self._store.amend(gate["since"], until=self._store.now())
+            self._store.amend(gate, until=self._store.now())
         elif seen is None:
-            self._store.amend(gate["since"], balance=str(balance))
+            self._store.amend(gate, balance=str(balance))

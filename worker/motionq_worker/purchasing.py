@@ -113,15 +113,16 @@ def disbelieved(fault: Refused) -> Unknown:
 def _unknown(s: Services, record: Record, fault: Unknown) -> Decision:
     """A task may exist. That is counted too, but the decision matters more."""
     with contextlib.suppress(QueueUnavailable, RedisError):
-        _until_written(lambda: _doubt(s, record, fault), _TRIES_TO_DOUBT)
+        _doubt(s, record, fault.candidate)
     return decisions.unknown(fault, s.rules)
 
 
-def _doubt(s: Services, record: Record, fault: Unknown) -> None:
-    """Counts an answer that can't be trusted, and remembers a task ID seen in it (to be verified by a reading)."""
-    s.gate.unclear(record)
-    if fault.candidate:
-        s.store.name_task(record.id, record.nonce, fault.candidate)
+def _doubt(s: Services, record: Record, candidate: str | None) -> None:
+    """Remembers a task ID seen in an answer that can't be trusted (to be verified), and counts the answer, once."""
+    if candidate:
+        _until_written(lambda: s.store.name_task(record.id, record.nonce, candidate), _TRIES_TO_DOUBT)
+    row = _until_written(s.gate.count_unclear, _TRIES_TO_DOUBT)
+    _until_written(lambda: s.gate.unclear(record, row), _TRIES_TO_DOUBT)
 
 
 def _until_written(write: Callable[[], T], seconds: float) -> T:

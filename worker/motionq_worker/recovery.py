@@ -52,4 +52,9 @@ def _record(s: Services, entry: Entry, job: Record | None) -> None:
         _log.error("kie.ai named task %s for job %s, but it belongs to another purchase", entry.task_id, entry.job_id)
         s.journal.erase(entry)
     if outcome.outcome in ("missing", "fenced") and s.journal.first_time(entry):
-        _log.error("task %s was bought for job %s, which the server does not know", entry.task_id, entry.job_id)
+        why = (
+            "which the server does not know"
+            if outcome.outcome == "missing"
+            else "whose purchase has another task by now"
+        )
+        _log.error("task %s was bought for job %s, %s", entry.task_id, entry.job_id, why)

@@ -5,7 +5,7 @@ KieFault
 │   ├── NotSent          nothing of the request left this machine: nothing was bought
 │   ├── Refused          the vendor answered in its own words and made no task: nothing was bought
 │   └── Unknown          sent, and no answer that can be trusted: a task may exist
-├── a free call (upload, recordInfo, credit, download-url), which may always be repeated
+├── a free call (upload, recordInfo, credit), which may always be repeated
 │   ├── Unavailable      no usable answer: try again later
 │   ├── RateLimited      too many calls: try again more slowly
 │   ├── KeyRefused       the account's key does not open this

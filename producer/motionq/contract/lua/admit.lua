@@ -55,6 +55,12 @@ local function arm(job)
   armed = armed + 1
 end
 
+local function has_open(job)  -- never two open purchases
+  for _, p in ipairs(job.book) do
+    if p.status == 'open' then return true end
+  end
+end
+
 local function consider(job)
   if job.deadline and tonumber(job.deadline) < NOW then
     set(job, 'failure', a.expire_failure)
@@ -62,9 +68,6 @@ local function consider(job)
   end
   if NOW - (tonumber(job.uploaded_at) or 0) > a.upload_ttl then
     return move(job, 'queued', NOW, a.refresh_event)
-  end
-  for _, p in ipairs(job.book) do
-    if p.status == 'open' then return end  -- never two open purchases
   end
   arm(job)
 end
@@ -78,7 +81,7 @@ while armed < math.min(free, room) and looked < 200 do
   redis.call('ZADD', K.tenants, redis.call('INCR', K.turn), tenant)
   local id = redis.call('ZRANGE', K.line .. tenant, 0, 0)[1]
   local readable, job = pcall(load, id or '')
-  if not readable or job and job.state ~= 'ready' then
+  if not readable or job and (job.state ~= 'ready' or has_open(job)) then
     local last = redis.call('ZRANGE', K.line .. tenant, -1, -1, 'WITHSCORES')
     redis.call('ZADD', K.line .. tenant, 'XX', last[2] + 1, id)  -- behind all others: it must not stop them
   elseif job then consider(job) else

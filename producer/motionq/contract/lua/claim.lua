@@ -50,13 +50,10 @@ end
 
 local function claim(job)
   redis.call('ZADD', due, NOW + a.lease, job.id)
-  local n, turns = 0, 0
-  if a.step ~= 'check' then
-    n = redis.call('HINCRBY', K.job .. job.id, 'n_' .. a.step, 1)
-    redis.call('HSET', K.job .. job.id, 'claim', a.step .. '.' .. n)
-    redis.call('HDEL', K.job .. job.id, 'parent')
-    if a.transfers then redis.call('ZADD', K.transfers, NOW + a.lease, job.id) end
-  end
+  local n = redis.call('HINCRBY', K.job .. job.id, 'n_' .. a.step, 1)
+  redis.call('HSET', K.job .. job.id, 'claim', a.step .. '.' .. n)
+  redis.call('HDEL', K.job .. job.id, 'parent')
+  if a.transfers then redis.call('ZADD', K.transfers, NOW + a.lease, job.id) end
   claims[#claims + 1] = {job.id, n, job.parent or '', tonumber(job.turns) or 0}
 end
 

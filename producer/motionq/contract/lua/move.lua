@@ -41,7 +41,8 @@ if m.binds_task then
   if not redis.call('SET', K.task .. a.task, a.id, 'NX') and redis.call('GET', K.task .. a.task) ~= a.id then
     return {'bound', job.state}
   end
-  if p.task_id == a.task and not target then return {'ok', job.state} end
+  local vouched = a.purchase and a.purchase.unchecked
+  if p.task_id == a.task and not target and not vouched then return {'ok', job.state} end
   if p.unchecked and p.task_id ~= a.task then  -- a person was wrong: this one is the purchase's own
     redis.call('DEL', K.task .. p.task_id)
     p.unchecked = nil
