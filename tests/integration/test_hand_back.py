@@ -45,10 +45,13 @@ def test_the_claim_of_another_execution_stays(lived: Life) -> None:
     old = lived.claim("upload", "job")
     lived.claim("upload", "job")
     alarm = lived.redis.zscore(lived.keys.due("upload"), "job")
-    leases = Leases(lived.store, 20.0)
+    leases, lock = Leases(lived.store, 20.0), lived.keys.uploading("a" * 64)
+    lived.redis.set(lock, "another.upload.1", px=60_000)
 
-    with leases.hold("job", old):
+    with leases.hold("job", old) as lease:
+        lease.locks.add(lock)  # it had it, until the lease ended while the server was away
         leases.hand_back("w1@host")
     leases.close()
 
     assert lived.redis.zscore(lived.keys.due("upload"), "job") == alarm
+    assert lived.redis.get(lock) == "another.upload.1"

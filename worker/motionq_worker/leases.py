@@ -29,6 +29,11 @@ class Lease:
         self.locks: set[str] = set()  # keys of upload locks that live as long as the claim
         self.lost = False
 
+    @property
+    def owner(self) -> str:
+        """The value of its locks."""
+        return f"{self.job_id}.{self.claim}"
+
     def check(self) -> None:
         """Raises ClaimLost when another execution took over."""
         if self.lost:
@@ -72,7 +77,7 @@ class Leases:
             lease.lost = True
             event = {"step": lease.claim.partition(".")[0], "worker": worker, "note": note}
             with contextlib.suppress(QueueUnavailable, RedisError):
-                if locks := list(lease.locks):
+                if locks := self._locks(lease):
                     self._store.redis.delete(*locks)
                 self._store.move(
                     states.RENEW, lease.job_id, claim=lease.claim, add={"turns": -1}, alarm_in=0, event=event
@@ -111,5 +116,9 @@ class Leases:
         milliseconds = int(self._seconds * 1000)
         moved = self._store.move(states.RENEW, lease.job_id, claim=lease.claim, alarm_in=milliseconds)
         lease.lost = lease.lost or not moved.ok
-        for lock in list(lease.locks):
+        for lock in self._locks(lease):
             self._store.redis.pexpire(lock, milliseconds)
+
+    def _locks(self, lease: Lease) -> list[str]:
+        """Those that are still this claim's: one that ended while the server was away may be another's by now."""
+        return [lock for lock in list(lease.locks) if self._store.redis.get(lock) == lease.owner]

@@ -32,6 +32,7 @@ from motionq_worker.leases import Lease
 from motionq_worker.metering import Meter
 
 UPLOAD_PATH = "motionq"
+_ASK_ANEW = 1.0  # seconds; its uploader may have ended before the job stood in the line
 Facts = ImageFacts | VideoFacts
 
 
@@ -141,7 +142,7 @@ class Uploads:
             return self._upload(wanted, source.sha256, path, lease)
 
     def _upload(self, wanted: Wanted, content: str, path: Path, lease: Lease) -> Uploaded:
-        with self._alone(content, lease):
+        with self._alone(content, lease, staged=isinstance(wanted.source, StagedSource)):
             again = self._cached(wanted, content)
             if again:
                 return again
@@ -172,12 +173,12 @@ class Uploads:
         pipe.execute()
 
     @contextmanager
-    def _alone(self, content: str, lease: Lease) -> Iterator[None]:
+    def _alone(self, content: str, lease: Lease, *, staged: bool) -> Iterator[None]:
         """One uploader per content at a time; the lock is as long-lived as the claim, so it dies with its worker."""
-        key, owner = self._store.keys.uploading(content), f"{lease.job_id}.{lease.claim}"
+        key, owner = self._store.keys.uploading(content), lease.owner
         redis = self._store.redis
         if not redis.set(key, owner, nx=True, px=self._lease) and redis.get(key) != owner:
-            self._wait_in_line(content, lease.job_id)
+            self._wait_in_line(content, lease.job_id, staged)
         lease.locks.add(key)
         try:
             yield
@@ -185,19 +186,21 @@ class Uploads:
             lease.locks.discard(key)
             if redis.get(key) == owner:
                 redis.delete(key)
-            self._wake_the_line(content)
+            self._wake_the_line(content, lease.job_id)
 
-    def _wait_in_line(self, content: str, job_id: str) -> NoReturn:
+    def _wait_in_line(self, content: str, job_id: str, staged: bool) -> NoReturn:
+        """Until it is woken. A staged file's job soon asks anew, since the claim knows its content (claim.lua)."""
         key = self._store.keys.waiting(content)
         self._store.redis.sadd(key, job_id)
         self._store.redis.pexpire(key, self._lease * 10)
-        raise UploadBusy(self._lease / 1000)
+        raise UploadBusy(_ASK_ANEW if staged else self._lease / 1000)
 
-    def _wake_the_line(self, content: str) -> None:
-        key = self._store.keys.waiting(content)
-        waiting = [str(job_id) for job_id in self._store.redis.smembers(key)]
-        self._store.redis.delete(key)
-        self._store.hurry("upload", waiting)
+    def _wake_the_line(self, content: str, mine: str) -> None:
+        pipe = self._store.redis.pipeline(transaction=True)
+        pipe.smembers(self._store.keys.waiting(content))
+        pipe.delete(self._store.keys.waiting(content))
+        waiting, _ = pipe.execute()
+        self._store.hurry("upload", [str(job_id) for job_id in waiting if job_id != mine])
 
     @contextmanager
     def _fetched(self, wanted: Wanted, source: UrlSource) -> Iterator[tuple[Path, str]]:

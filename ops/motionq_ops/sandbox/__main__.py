@@ -17,7 +17,7 @@ from motionq_ops.sandbox.settings import BadSetting, Settings, changed
 _DESCRIPTION = """\
 A stand-in for kie.ai over real HTTP: same addresses, same answers, same ugly parts, no money.
 Point both KIE_BASE_URL and KIE_UPLOAD_BASE_URL at it and use one of its keys as KIE_API_KEY.
-Its results lie on another host, as the vendor's do: for http://127.0.0.1:8900 set MOTIONQ_TRUSTED_HOSTS=localhost:8900.
+Its results lie on another host, as the vendor's do; a worker on another machine needs it in MOTIONQ_TRUSTED_HOSTS.
 """
 _EPILOG = """\
 examples:

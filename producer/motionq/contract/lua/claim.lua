@@ -3,7 +3,7 @@
 --          rate = how many rate slots there are; parked = states that need a rate slot before their message is published
 -- Returns  list of {job ID, n, the step before or '', turns}; n counts this step's claims of the job, and is -1 for a
 --          record of a newer schema (then its version stands for the parent), which is not claimed: it waits a lease
-local LOOK_AT = 200  -- due uploads: most of a crowd with one video are put in line here, and claim nothing
+local LOOK_AT = 1000  -- due uploads: most of a crowd with one video are put in line here, and claim nothing
 local a = cjson.decode(ARGV[2])
 local due = K.due[a.step]
 redis.call('ZREM', K.ended, '')
@@ -38,7 +38,9 @@ local function in_line(id)
   for _, file in ipairs(known and type(spec) == 'table' and {spec.image or '', spec.video or ''} or {}) do
     local content = type(file) == 'table' and type(file.sha256) == 'string' and file.sha256
     local left = content and redis.call('PTTL', K.uploading .. content) or 0
-    if left > 0 then
+    if left <= 0 then
+      if content then redis.call('SREM', K.waiting .. content, id) end
+    else
       redis.call('SADD', K.waiting .. content, id)
       redis.call('PEXPIRE', K.waiting .. content, a.lease * 10)
       redis.call('ZADD', due, NOW + left, id)
