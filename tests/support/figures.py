@@ -32,6 +32,8 @@ def snapshot(**given: Any) -> Snapshot:
         "workers": {},
         "queues": dict.fromkeys(QUEUES, 0),
         **dict.fromkeys(("in_flight", "rate_used", "transfers", "candidates", "orphans"), 0),
+        "unsettled": 0,
+        "unsettled_since": None,
         "doubted": False,
         "spent": 0.0,
     }

@@ -71,6 +71,10 @@ def _jobs(s: Snapshot) -> Iterator[Metric]:
     for (window, state), count in s.recent.items():
         recent.add_metric([window, state], count)
     yield recent
+    words = "jobs that failed in the last 14 days and were charged, or may have been: a person is needed"
+    yield gauge("jobs_unsettled", words, s.unsettled)
+    words = "since the first of them failed; 0 without any"
+    yield gauge("oldest_unsettled_age_seconds", words, _seconds_since(s.now, s.unsettled_since))
     ages = {state: _seconds_since(s.now, created) for state, created in s.oldest.items()}
     yield gauges("oldest_job_age_seconds", "since the oldest unfinished job was created, by state", "state", ages)
     words = f"jobs that could be bought, of the {TENANTS_SHOWN} tenants with most; the rest summed as {OTHERS}"
