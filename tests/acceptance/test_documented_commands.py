@@ -31,6 +31,7 @@ UP = "motionq up --workers 1"
 NO_ENGINE = "Docker has no engine where tests run; "
 COMPOSE = NO_ENGINE + "test_compose_stack.py runs each service's command as a process"
 ROLLING = NO_ENGINE + "test_rolling_restart.py starts workers beside others, and stops those"
+FAKE_DOCKER = NO_ENGINE + "test_rolling_upgrade.py runs this block with containers that are names"
 COMPOSE_TERMINAL = NO_ENGINE + "test_compose_stack.py runs this block with processes in the containers' place"
 SKIPS = {  # the first line of a block → why it is not run here
     "cd motionq": "the demo and the tests are what .ci/run runs",
@@ -42,7 +43,8 @@ SKIPS = {  # the first line of a block → why it is not run here
     "motionq submit --image /here/hero.png --video /here/dance.mp4 --key first-job --wait": COMPOSE_TERMINAL,
     "echo WORKERS=3 >>.env": ROLLING,
     "docker compose build": NO_ENGINE + "nothing builds the image",
-    "for service in $(workers); do": ROLLING,
+    "replace() {": FAKE_DOCKER,
+    '[ -n "$old" ] && docker compose ps -a -q "$service" | grep -vxF "$old" >new.txt &&': FAKE_DOCKER,
     "python3 -m venv /opt/motionq-0.2.0 && /opt/motionq-0.2.0/bin/pip install 'motionq[worker,s3]'": ROLLING,
     "docker compose up -d --no-deps --force-recreate --wait redis": NO_ENGINE + "test_power_loss.py restarts servers",
     'docker update --memory 10g --memory-swap 10g "$(docker compose ps -q redis)"': NO_ENGINE + "nothing has a limit",
