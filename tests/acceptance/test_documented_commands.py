@@ -32,6 +32,7 @@ NO_ENGINE = "Docker has no engine where tests run; "
 COMPOSE = NO_ENGINE + "test_compose_stack.py runs each service's command as a process"
 ROLLING = NO_ENGINE + "test_rolling_restart.py starts workers beside others, and stops those"
 FAKE_DOCKER = NO_ENGINE + "test_rolling_upgrade.py runs this block with containers that are names"
+HELPERS = "test_runbook_blocks.py runs it with a docker and a systemctl that only write down what they are told"
 COMPOSE_TERMINAL = NO_ENGINE + "test_compose_stack.py runs this block with processes in the containers' place"
 SKIPS = {  # the first line of a block → why it is not run here
     "cd motionq": "the demo and the tests are what .ci/run runs",
@@ -49,7 +50,8 @@ SKIPS = {  # the first line of a block → why it is not run here
     "docker compose up -d --no-deps --force-recreate --wait redis": NO_ENGINE + "test_power_loss.py restarts servers",
     'docker update --memory 10g --memory-swap 10g "$(docker compose ps -q redis)"': NO_ENGINE + "nothing has a limit",
     'cp -a "$backup" "$backup.check" && chmod -R a+rwX "$backup.check"': COMPOSE_TERMINAL,
-    "docker compose up -d --no-deps $(workers)": ROLLING,
+    "PATH=/opt/motionq/bin:$PATH": HELPERS,
+    "restart workers": HELPERS,
 }
 
 

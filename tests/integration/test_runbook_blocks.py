@@ -57,6 +57,71 @@ def test_every_password_is_drawn(shell: Shell, home: Path) -> None:
     assert sorted(path.name for path in home.iterdir()) == [".env", ".env.example"]
 
 
+def _says(home: Path, name: str, answers: str) -> None:
+    """A program that writes down what it is told; `answers` is the rest of its script."""
+    program = home / name
+    program.write_text(f'#!/bin/sh\necho "{name} $*" >>calls\n{answers}\n', encoding="utf-8")
+    program.chmod(0o755)
+
+
+def _told(home: Path) -> list[str]:
+    calls = (home / "calls").read_text(encoding="utf-8").splitlines()
+    (home / "calls").unlink()
+    return [call for call in calls if " ps -q " not in call and "config --services" not in call and "list-" not in call]
+
+
+COMPOSE_HELPERS = 'motionq() { docker compose run --rm --no-deps -T -v "$PWD:/here:ro" worker motionq "$@"; }'
+
+
+def test_with_compose_containers_are_made_anew(shell: Shell, home: Path) -> None:
+    """Also where nothing in the configuration has changed, as with a key in a file; each is asked for its key."""
+    _says(home, "docker", 'case "$*" in *--services) echo worker; echo worker-submit;; *ps*) echo id1; echo id2;; esac')
+    shell.run(f"PATH=$PWD:$PATH\n{_block(COMPOSE_HELPERS)}")
+
+    shell.run(_block("restart workers"))
+    assert _told(home) == [
+        "docker compose up -d --no-deps --force-recreate --wait worker worker-submit",
+        "docker exec id1 motionq credits",
+        "docker exec id2 motionq credits",
+    ]
+    shell.run("restart callback; celery -A motionq_worker.app inspect active")
+    assert _told(home) == [
+        "docker compose up -d --no-deps --force-recreate --wait callback",
+        "docker compose run --rm --no-deps -T worker celery -A motionq_worker.app inspect active",
+    ]
+
+
+def test_a_key_that_one_worker_is_refused_with_is_told(shell: Shell, home: Path) -> None:
+    """The check fails with the first worker's answer, and where there is no worker to ask."""
+    _says(home, "docker", 'case "$*" in *--services) echo worker;; *ps*) echo id1; echo id2;; exec*) exit 1;; esac')
+    shell.run(f"PATH=$PWD:$PATH\n{_block(COMPOSE_HELPERS)}")
+    assert "no" in shell.run("as_workers motionq credits || echo no")
+    assert _told(home) == ["docker exec id1 motionq credits"]
+
+    _says(home, "docker", 'case "$*" in *--services) echo worker;; esac')
+    assert "no" in shell.run("as_workers motionq credits || echo no")
+
+
+def test_with_systemd_the_settings_are_installed_first(shell: Shell, home: Path) -> None:
+    """The services read a copy of .env; they are started anew one by one, and nothing goes on after a failure."""
+    units = "motionq-worker@1.service loaded active\nmotionq-worker@2.service loaded active"
+    _says(home, "systemctl", f"case $1 in list-units) printf '{units}\\n';; esac; [ ! -e broken ]")
+    _says(home, "install", "")
+    _says(home, "systemd-run", "")
+    shell.run(f"{_block('PATH=/opt/motionq/bin:$PATH')}PATH=$PWD:$PATH")
+    restarts = [f"systemctl restart motionq-worker@{n}.service" for n in (1, 2)]
+
+    shell.run(_block("restart workers"))
+    *began, asked = _told(home)
+    assert began == ["install -D -m 600 .env /etc/motionq/motionq.env", *restarts]
+    assert asked.startswith("systemd-run ")
+    assert asked.endswith(" EnvironmentFile=/etc/motionq/motionq.env motionq credits")
+
+    _says(home, "systemctl", f"case $1 in list-units) printf '{units}\\n';; restart) exit 1;; esac")
+    assert "no" in shell.run("restart workers || echo no")
+    assert _told(home)[1:] == restarts[:1]
+
+
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
 def test_a_damaged_backup_is_told(shell: Shell, home: Path) -> None:
     """A server that dies over the copy ends the waiting, and its words are shown."""
