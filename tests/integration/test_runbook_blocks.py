@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from motionq_ops.plan import without_settings
 from motionq_ops.redis_server import free_port
@@ -120,6 +121,28 @@ def test_with_systemd_the_settings_are_installed_first(shell: Shell, home: Path)
     _says(home, "systemctl", f"case $1 in list-units) printf '{units}\\n';; restart) exit 1;; esac")
     assert "no" in shell.run("restart workers || echo no")
     assert _told(home)[1:] == restarts[:1]
+
+
+def test_a_release_is_installed_with_the_versions_of_its_lock(shell: Shell, home: Path) -> None:
+    """From the files in the folder; each locked package is a constraint; the link leads there in the end."""
+    helpers = _block("PATH=/opt/motionq/bin:$PATH").replace("/opt/", f"{home}/opt/")
+    shutil.copy(ROOT / "requirements.lock", home)
+    made = home / "opt" / "motionq-0.2.0"
+    _says(home, "python3", f"mkdir -p {made}/bin && cp pip {made}/bin/")
+    _says(home, "pip", "[ ! -e broken ]")
+    shell.run(f"{helpers}PATH=$PWD:$PATH\nrelease 0.2.0")
+    constraints = [Requirement(line) for line in (made / "constraints.txt").read_text(encoding="utf-8").splitlines()]
+
+    locked = re.findall(r"^([a-z0-9][^ =\[]*)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.M)
+    assert sorted({c.name for c in constraints}) == sorted(set(locked))
+    assert _told(home)[-1] == f"pip install --constraint {made}/constraints.txt .[worker,s3]"
+    assert (home / "opt" / "motionq").resolve() == made
+
+    (home / "broken").touch()
+    made = home / "opt" / "motionq-0.3.0"
+    _says(home, "python3", f"mkdir -p {made}/bin && cp pip {made}/bin/")
+    shell.run("release 0.3.0 || echo no")
+    assert (home / "opt" / "motionq").resolve().name == "motionq-0.2.0"
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")
