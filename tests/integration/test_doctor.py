@@ -89,6 +89,7 @@ def test_a_misconfigured_server_is_seen_by_the_doctor_and_by_a_worker(
         for name, value, found in [
             ("maxmemory-policy", "allkeys-lru", ("eviction", "error")),
             ("appendfsync", "no", ("persistence", "warning")),
+            ("auto-aof-rewrite-percentage", "0", ("persistence", "warning")),
             ("maxmemory", "1mb", ("memory", "error")),
         ]:
             before = jobs.redis.config_get(name)[name]

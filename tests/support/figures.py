@@ -44,7 +44,12 @@ def snapshot(**given: Any) -> Snapshot:
 BUSY = snapshot(
     lines={"acme": 3},
     workers={"w1@host": NOW},
-    memory={"used_memory": 1_000_000, "maxmemory": 4_000_000, "maxmemory_policy": "noeviction"},
+    memory={
+        "used_memory": 1_000_000,
+        "maxmemory": 4_000_000,
+        "maxmemory_policy": "noeviction",
+        "total_system_memory": 8_000_000,
+    },
     disk={"aof_enabled": 1, "aof_last_write_status": "ok"},
     metrics={
         "credits": "512.5",

@@ -158,6 +158,9 @@ def _server(s: Snapshot) -> Iterator[Metric]:
         used, limit = int(s.memory["used_memory"]), int(s.memory.get("maxmemory", 0))
         yield gauge("redis_memory_used_bytes", "memory that the queue's server uses", used)
         yield gauge("redis_memory_limit_bytes", "its maxmemory; 0: none", limit)
+    if "total_system_memory" in s.memory:
+        words = "memory of the machine that it runs on"
+        yield gauge("redis_machine_memory_bytes", words, int(s.memory["total_system_memory"]))
     if "maxmemory_policy" in s.memory:
         keeps = s.memory["maxmemory_policy"] == "noeviction"
         yield gauge("redis_noeviction", "1 if it drops no keys when its memory is full", keeps)
