@@ -12,6 +12,7 @@ from motionq.contract.record import Record, from_hash
 from motionq.contract.states import FINAL, HOMES, RESTS, Purchase, State
 
 _IN_FLIGHT = (State.ARMED, State.SUBMITTING)
+_CHARGED = (Purchase.OPEN, Purchase.PAID)  # charged, or may be
 
 
 class Picture:
@@ -26,7 +27,7 @@ class Picture:
         sets: dict[tuple[str, ...], str] = {("line", t): keys.line(t) for t in tenants}
         sets |= {("due", s): keys.due(s) for s in STEPS}
         sets |= {("state", s): keys.state(s) for s in State}
-        sets |= {(name,): getattr(keys, name) for name in ("slots", "ended", "tenants", "rate")}
+        sets |= {(name,): getattr(keys, name) for name in ("slots", "ended", "unsettled", "tenants", "rate")}
         for label, name in sets.items():
             self._want(label, self._pipe.zrange, name, 0, -1)
         answers = self._pipe.execute()
@@ -85,6 +86,9 @@ def _sets(picture: Picture, job: str, record: Record) -> Iterator[str]:
         yield f"{record.state} job is in {picture.homes_of(job)}, must be in {wanted}"
     if (job in picture.found["ended",]) != final:
         yield f"{record.state} job: in `ended` is {not final}"
+    unsettled = record.state is State.FAILED and any(p.status in _CHARGED for p in record.purchases)
+    if (job in picture.found["unsettled",]) != unsettled:
+        yield f"{record.state} job: in `unsettled` is {not unsettled}"
     if picture.states_of(job) != [record.state]:
         yield f"{record.state} job is in the indexes {picture.states_of(job)}"
 
@@ -123,7 +127,7 @@ def _tasks(picture: Picture, keys: Keys, record: Record) -> Iterator[str]:
 def _strangers(picture: Picture, jobs: Iterable[str]) -> Iterator[str]:
     known = set(jobs)
     for label, found in picture.found.items():
-        if label[0] in ("line", "due", "state", "ended") and set(found) - known:
+        if label[0] in ("line", "due", "state", "ended", "unsettled") and set(found) - known:
             yield f"{label} holds {set(found) - known}, which nobody made"
 
 

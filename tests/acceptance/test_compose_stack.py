@@ -183,6 +183,13 @@ def test_a_reader_waits_until_nothing_is_being_bought(queue: MotionQueue, reader
     assert queue.gate().open
 
 
+def test_a_reader_asks_the_workers(reader: Shell, finished: Job) -> None:
+    """`celery` of the terminal reaches every worker, with the settings and the rights of one."""
+    said = reader.run("celery -A motionq_worker.app inspect active_queues")
+
+    assert {f"motionq.{queue}" in said for queue in ("start", "upload", "submit", "check", "deliver")} == {True}
+
+
 def test_a_reader_gives_files_and_gets_a_video(reader: Shell, queue: MotionQueue, finished: Job) -> None:
     """Files of the host reach `motionq submit`, and a video that it has named can be had on the host."""
     first = "motionq submit --image /here/hero.png --video /here/dance.mp4 --key first-job --wait"

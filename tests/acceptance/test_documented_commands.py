@@ -31,6 +31,8 @@ UP = "motionq up --workers 1"
 NO_ENGINE = "Docker has no engine where tests run; "
 COMPOSE = NO_ENGINE + "test_compose_stack.py runs each service's command as a process"
 ROLLING = NO_ENGINE + "test_rolling_restart.py starts workers beside others, and stops those"
+FAKE_DOCKER = NO_ENGINE + "test_rolling_upgrade.py runs this block with containers that are names"
+HELPERS = "test_runbook_blocks.py runs it with a docker and a systemctl that only write down what they are told"
 COMPOSE_TERMINAL = NO_ENGINE + "test_compose_stack.py runs this block with processes in the containers' place"
 SKIPS = {  # the first line of a block → why it is not run here
     "cd motionq": "the demo and the tests are what .ci/run runs",
@@ -42,12 +44,15 @@ SKIPS = {  # the first line of a block → why it is not run here
     "motionq submit --image /here/hero.png --video /here/dance.mp4 --key first-job --wait": COMPOSE_TERMINAL,
     "echo WORKERS=3 >>.env": ROLLING,
     "docker compose build": NO_ENGINE + "nothing builds the image",
-    "for service in $(workers); do": ROLLING,
-    "python3 -m venv /opt/motionq-0.2.0 && /opt/motionq-0.2.0/bin/pip install 'motionq[worker,s3]'": ROLLING,
+    "replace() {": FAKE_DOCKER,
+    '[ -n "$old" ] && docker compose ps -a -q "$service" | grep -vxF "$old" >new.txt &&': FAKE_DOCKER,
+    "mkdir -p /etc/systemd/system/motionq-worker@.service.d": "it changes the machine: test_systemd_units.py",
+    'release 0.2.0 && for service in workers callback flower exporter; do restart "$service" || break; done': HELPERS,
     "docker compose up -d --no-deps --force-recreate --wait redis": NO_ENGINE + "test_power_loss.py restarts servers",
     'docker update --memory 10g --memory-swap 10g "$(docker compose ps -q redis)"': NO_ENGINE + "nothing has a limit",
     'cp -a "$backup" "$backup.check" && chmod -R a+rwX "$backup.check"': COMPOSE_TERMINAL,
-    "docker compose up -d --no-deps $(workers)": ROLLING,
+    "PATH=/opt/motionq/bin:$PATH": HELPERS,
+    "restart workers": HELPERS,
 }
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from support.compose import ROOT, environment_file, services
+from support.documents import blocks
 
 FOLDER = ROOT / "ops" / "deploy" / "systemd"
 UNITS = {path.name: path for path in sorted(FOLDER.glob("*.service"))}
@@ -55,6 +56,19 @@ def test_systemd_takes_them(tmp_path: Path) -> None:
         [program, "verify", "--man=no", *copies], capture_output=True, text=True, timeout=60, check=False
     )
     assert (run.returncode, run.stdout, run.stderr) == (0, "", "")
+
+
+def test_the_runbook_lets_workers_write_shared_folders(tmp_path: Path) -> None:
+    """Its lines make a drop-in for the workers' unit, in which systemd finds a folder more to write in."""
+    first = "mkdir -p /etc/systemd/system/motionq-worker@.service.d"
+    [block] = [block.text for block in blocks("ops/runbook.md") if block.first == first]
+    lines = "\n".join(line for line in block.splitlines() if not line.startswith("systemctl"))
+    subprocess.run(["bash", "-ec", lines.replace("/etc/systemd/system", str(tmp_path))], check=True, timeout=10)
+
+    [folder] = tmp_path.iterdir()
+    assert folder.name == "motionq-worker@.service.d"
+    assert (folder / "folders.conf").read_text(encoding="utf-8") == "[Service]\nReadWritePaths=/mnt/motionq\n"
+    assert "/mnt/motionq" not in _settings("motionq-worker@.service")["ReadWritePaths"]  # it comes besides
 
 
 @pytest.mark.parametrize("name", ROLES)

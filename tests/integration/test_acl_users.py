@@ -96,6 +96,7 @@ def test_the_exporter_sees_figures_and_no_job(guarded: Guarded, store: JobStore)
     store.redis.zadd(keys.tenants, {"a": 1})
     store.redis.zadd(keys.line("a"), {"01job": 1})
     store.redis.rpush(keys.queue("check"), "a message")
+    store.redis.zadd(keys.unsettled, {"01job": store.now()})
     store.redis.hset(keys.job("01job"), "spec", "a prompt")
     with client_of(guarded.url.replace("motionq:p", "exporter:p")) as exporter:
         seen = read(JobStore(exporter, keys))
@@ -111,7 +112,7 @@ def test_the_exporter_sees_figures_and_no_job(guarded: Guarded, store: JobStore)
             with pytest.raises(NoPermissionError):
                 forbidden()
 
-    assert (seen.lines, seen.queues["check"]) == ({"a": 1}, 1)
+    assert (seen.lines, seen.queues["check"], seen.unsettled) == ({"a": 1}, 1, 1)
     assert seen.memory["maxmemory_policy"] == "noeviction"
 
 

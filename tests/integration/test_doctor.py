@@ -27,12 +27,13 @@ from motionq_ops.doctor.queues import judge_queues, look_at_queues
 from motionq_ops.doctor.server import judge_server
 from motionq_ops.doctor.server_facts import look_at_server
 from motionq_ops.doctor.storage import judge_storage, look_at_storage
+from motionq_ops.doctor.unsettled import judge_unsettled, look_at_unsettled
 from motionq_ops.plan import without_settings
 from motionq_ops.redis_server import RedisServer
 from motionq_worker.startup import look_at_the_server
 from support.command import Answer, Command
 from support.invariants import violations
-from support.life import SITUATIONS, Life, life
+from support.life import FAILURE, SITUATIONS, Life, life
 from support.own_server import own_server
 from support.receiver import ReceiverProcess
 from support.shared import nursery
@@ -88,6 +89,7 @@ def test_a_misconfigured_server_is_seen_by_the_doctor_and_by_a_worker(
         for name, value, found in [
             ("maxmemory-policy", "allkeys-lru", ("eviction", "error")),
             ("appendfsync", "no", ("persistence", "warning")),
+            ("auto-aof-rewrite-percentage", "0", ("persistence", "warning")),
             ("maxmemory", "1mb", ("memory", "error")),
         ]:
             before = jobs.redis.config_get(name)[name]
@@ -164,6 +166,21 @@ BROKEN: dict[str, tuple[str, str, Break]] = {
         "misplaced",
         "running",
         lambda j, i: (j.redis.zadd(j.keys.line("default"), {i: 1}), j.redis.zadd(j.keys.tenants, {"default": 1})),
+    ),
+    "a charged job out of sight": (
+        "unlisted",
+        "failed, unknown",
+        lambda j, i: j.redis.zrem(j.keys.unsettled, i),
+    ),
+    "a job in sight for nothing": (
+        "misplaced",
+        "failed, refused",
+        lambda j, i: j.redis.zadd(j.keys.unsettled, {i: 1}),
+    ),
+    "an unsettled one without a job": (
+        "stray",
+        "running",
+        lambda j, i: j.redis.zadd(j.keys.unsettled, {"ghost": 1}),
     ),
     "an unfinished job in `ended`": ("misplaced", "running", lambda j, i: j.redis.zadd(j.keys.ended, {i: 9e15})),
     "a ready job in a stranger's line": (
@@ -294,6 +311,24 @@ def test_a_purchase_under_way_without_a_slot_is_told(jobs: Life) -> None:
     jobs.redis.delete(jobs.keys.slots)
     assert _kinds(jobs, fix=True) == {"slotless": 1}
     assert not jobs.redis.exists(jobs.keys.slots)
+
+
+# -- charged jobs -----------------------------------------------------------------------------------------------------
+def test_jobs_that_need_a_person_are_an_error_with_their_names(jobs: Life) -> None:
+    """The oldest three with their reasons, how many there are, and nothing of those that the vendor has forgotten."""
+    assert judge_unsettled(look_at_unsettled(jobs.store)).level is Level.OK
+    for n in range(4):
+        jobs.reach("failed, unknown", f"j{n}")
+        jobs.redis.hset(jobs.keys.job(f"j{n}"), "failure", FAILURE)
+        jobs.redis.zincrby(jobs.keys.unsettled, n - 10, f"j{n}")
+    jobs.reach("failed, silent", "old")
+    jobs.redis.zincrby(jobs.keys.unsettled, -14 * 86_400_000 - 1, "old")
+    found = judge_unsettled(look_at_unsettled(jobs.store))
+
+    assert (found.level, found.value) == (Level.ERROR, 4)
+    assert found.what == "failed jobs that were charged, or may have been: 4 (j0 some, j1 some, j2 some, …)"
+    assert found.why
+    assert "motionq attach JOB TASK_ID" in found.mend
 
 
 # -- a healthy queue --------------------------------------------------------------------------------------------------
@@ -444,7 +479,7 @@ def test_a_healthy_stack_is_told_to_be_well(stack: Stack, tmp_path: Path) -> Non
     checks = [f["check"] for f in report["findings"]]  # type: ignore[attr-defined]
     assert set(checks) == {
         *("server", "persistence", "eviction", "memory", "clock", "indexes", "workers", "queues", "gate"),
-        *("callbacks", "vendor", "account", "storage", "settings"),
+        *("callbacks", "vendor", "account", "storage", "settings", "charged jobs"),
     }
     assert stack.vendor.api_key not in told.out
 

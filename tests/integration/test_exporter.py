@@ -60,6 +60,21 @@ def test_the_figures_are_those_of_the_records(lived: Life) -> None:
     assert figure(found, "redis_aof_enabled") == 1
 
 
+def test_charged_failures_are_shown_for_as_long_as_the_vendor_has_the_film(lived: Life) -> None:
+    """Those that failed beside an open or paid purchase in the last 14 days, and how long the first one waits."""
+    lived.reach("failed, refused", "j0")
+    assert figure(_shown(lived), "jobs_unsettled") == figure(_shown(lived), "oldest_unsettled_age_seconds") == 0
+    for n, days in ((1, 15.0), (2, 13.9), (3, 0.0)):
+        lived.reach("failed, unknown", f"j{n}")
+        lived.redis.zincrby(lived.keys.unsettled, -days * 86_400_000, f"j{n}")
+    found = _shown(lived)
+
+    assert figure(found, "jobs_unsettled") == 2
+    age = figure(found, "oldest_unsettled_age_seconds")
+    assert age is not None
+    assert 0 <= age - 13.9 * 86_400 < 60
+
+
 def test_old_jobs_are_not_recent(lived: Life) -> None:
     """A job created two hours ago counts for the day, not for the hour, and its age is shown."""
     lived.reach("running", "j1")

@@ -111,12 +111,24 @@ def test_the_clock_the_gate_and_people_go_on_when_the_server_is_full(own: Life) 
 
 def test_a_full_server_forgets(own: Life) -> None:
     """What is over is dropped at maxmemory: that is what makes room."""
-    own.reach("failed, unbought", "old")
+    own.reach("failed, unknown", "old")
     own.redis.zadd(own.keys.ended, {"old": 1})
     own.redis.config_set("maxmemory", "1mb")
 
     assert own.store.scripts.run("forget", {"limit": 9}) == 1
     assert own.store.get_many(["old"]) == []
+    assert not own.redis.exists(own.keys.unsettled)
+
+
+def test_who_needs_a_person_is_known_on_a_full_server_too(own: Life) -> None:
+    """A purchase that is given up at maxmemory is listed; one whose job goes on is not."""
+    own.reach("running", "given up")
+    own.redis.config_set("maxmemory", "1mb")
+
+    assert own.move("give_up_silent", "given up").ok
+    assert own.redis.zrange(own.keys.unsettled, 0, -1) == ["given up"]
+    assert own.store.replay("given up", call="c") == ["ok", "running"]
+    assert own.redis.zrange(own.keys.unsettled, 0, -1) == []
 
 
 def test_a_server_that_refuses_writes_is_said_to_be_unavailable(own: Life) -> None:

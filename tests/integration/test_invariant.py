@@ -103,6 +103,16 @@ BROKEN: dict[str, tuple[str, Callable[[str], str], str]] = {
         _instead("status = p and m.books[p.status]", "status = p and (m.books[p.status] or m.books.open)"),
         "purchase became something else|a nonce was armed twice|two open purchases|holds no slot",
     ),
+    "a charged failure is out of sight": (
+        "lib",
+        _without("    keep_in_sight(job)\n"),
+        "in `unsettled` is False",
+    ),
+    "a job that goes on is still in sight": (
+        "lib",
+        _without("    redis.call('ZREM', K.unsettled, job.id)\n"),
+        "in `unsettled` is True",
+    ),
     "a stray is left alone": (
         "lib",
         _instead("job.state, C.rests[state] and stray(job)", "job.state, nil"),

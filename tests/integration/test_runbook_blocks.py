@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from packaging.requirements import Requirement
 
 from motionq_ops.plan import without_settings
 from motionq_ops.redis_server import free_port
@@ -55,6 +56,93 @@ def test_every_password_is_drawn(shell: Shell, home: Path) -> None:
     assert len(set(found.values())) == 3
     assert [value for value in found.values() if not re.fullmatch(r"[0-9a-f]{48}", value)] == []
     assert sorted(path.name for path in home.iterdir()) == [".env", ".env.example"]
+
+
+def _says(home: Path, name: str, answers: str) -> None:
+    """A program that writes down what it is told; `answers` is the rest of its script."""
+    program = home / name
+    program.write_text(f'#!/bin/sh\necho "{name} $*" >>calls\n{answers}\n', encoding="utf-8")
+    program.chmod(0o755)
+
+
+def _told(home: Path) -> list[str]:
+    calls = (home / "calls").read_text(encoding="utf-8").splitlines()
+    (home / "calls").unlink()
+    return [call for call in calls if " ps -q " not in call and "config --services" not in call and "list-" not in call]
+
+
+COMPOSE_HELPERS = 'motionq() { docker compose run --rm --no-deps -T -v "$PWD:/here:ro" worker motionq "$@"; }'
+
+
+def test_with_compose_containers_are_made_anew(shell: Shell, home: Path) -> None:
+    """Also where nothing in the configuration has changed, as with a key in a file; each is asked for its key."""
+    _says(home, "docker", 'case "$*" in *--services) echo worker; echo worker-submit;; *ps*) echo id1; echo id2;; esac')
+    shell.run(f"PATH=$PWD:$PATH\n{_block(COMPOSE_HELPERS)}")
+
+    shell.run(_block("restart workers"))
+    assert _told(home) == [
+        "docker compose up -d --no-deps --force-recreate --wait worker worker-submit",
+        "docker exec id1 motionq credits",
+        "docker exec id2 motionq credits",
+    ]
+    shell.run("restart callback; celery -A motionq_worker.app inspect active")
+    assert _told(home) == [
+        "docker compose up -d --no-deps --force-recreate --wait callback",
+        "docker compose run --rm --no-deps -T worker celery -A motionq_worker.app inspect active",
+    ]
+
+
+def test_a_key_that_one_worker_is_refused_with_is_told(shell: Shell, home: Path) -> None:
+    """The check fails with the first worker's answer, and where there is no worker to ask."""
+    _says(home, "docker", 'case "$*" in *--services) echo worker;; *ps*) echo id1; echo id2;; exec*) exit 1;; esac')
+    shell.run(f"PATH=$PWD:$PATH\n{_block(COMPOSE_HELPERS)}")
+    assert "no" in shell.run("as_workers motionq credits || echo no")
+    assert _told(home) == ["docker exec id1 motionq credits"]
+
+    _says(home, "docker", 'case "$*" in *--services) echo worker;; esac')
+    assert "no" in shell.run("as_workers motionq credits || echo no")
+
+
+def test_with_systemd_the_settings_are_installed_first(shell: Shell, home: Path) -> None:
+    """The services read a copy of .env; they are started anew one by one, and nothing goes on after a failure."""
+    units = "motionq-worker@1.service loaded active\nmotionq-worker@2.service loaded active"
+    _says(home, "systemctl", f"case $1 in list-units) printf '{units}\\n';; esac; [ ! -e broken ]")
+    _says(home, "install", "")
+    _says(home, "systemd-run", "")
+    shell.run(f"{_block('PATH=/opt/motionq/bin:$PATH')}PATH=$PWD:$PATH")
+    restarts = [f"systemctl restart motionq-worker@{n}.service" for n in (1, 2)]
+
+    shell.run(_block("restart workers"))
+    *began, asked = _told(home)
+    assert began == ["install -D -m 600 .env /etc/motionq/motionq.env", *restarts]
+    assert asked.startswith("systemd-run ")
+    assert asked.endswith(" EnvironmentFile=/etc/motionq/motionq.env motionq credits")
+
+    _says(home, "systemctl", f"case $1 in list-units) printf '{units}\\n';; restart) exit 1;; esac")
+    assert "no" in shell.run("restart workers || echo no")
+    assert _told(home)[1:] == restarts[:1]
+
+
+def test_a_release_is_installed_with_the_versions_of_its_lock(shell: Shell, home: Path) -> None:
+    """From the files in the folder; each locked package is a constraint; the link leads there in the end."""
+    helpers = _block("PATH=/opt/motionq/bin:$PATH").replace("/opt/", f"{home}/opt/")
+    shutil.copy(ROOT / "requirements.lock", home)
+    made = home / "opt" / "motionq-0.2.0"
+    _says(home, "python3", f"mkdir -p {made}/bin && cp pip {made}/bin/")
+    _says(home, "pip", "[ ! -e broken ]")
+    shell.run(f"{helpers}PATH=$PWD:$PATH\nrelease 0.2.0")
+    constraints = [Requirement(line) for line in (made / "constraints.txt").read_text(encoding="utf-8").splitlines()]
+
+    locked = re.findall(r"^([a-z0-9][^ =\[]*)==", (ROOT / "requirements.lock").read_text(encoding="utf-8"), re.M)
+    assert sorted({c.name for c in constraints}) == sorted(set(locked))
+    assert _told(home)[-1] == f"pip install --constraint {made}/constraints.txt .[worker,s3]"
+    assert (home / "opt" / "motionq").resolve() == made
+
+    (home / "broken").touch()
+    made = home / "opt" / "motionq-0.3.0"
+    _says(home, "python3", f"mkdir -p {made}/bin && cp pip {made}/bin/")
+    shell.run("release 0.3.0 || echo no")
+    assert (home / "opt" / "motionq").resolve().name == "motionq-0.2.0"
 
 
 @pytest.mark.skipif(shutil.which("redis-server") is None, reason="redis-server is not installed")

@@ -32,6 +32,8 @@ def snapshot(**given: Any) -> Snapshot:
         "workers": {},
         "queues": dict.fromkeys(QUEUES, 0),
         **dict.fromkeys(("in_flight", "rate_used", "transfers", "candidates", "orphans"), 0),
+        "unsettled": 0,
+        "unsettled_since": None,
         "doubted": False,
         "spent": 0.0,
     }
@@ -42,7 +44,12 @@ def snapshot(**given: Any) -> Snapshot:
 BUSY = snapshot(
     lines={"acme": 3},
     workers={"w1@host": NOW},
-    memory={"used_memory": 1_000_000, "maxmemory": 4_000_000, "maxmemory_policy": "noeviction"},
+    memory={
+        "used_memory": 1_000_000,
+        "maxmemory": 4_000_000,
+        "maxmemory_policy": "noeviction",
+        "total_system_memory": 8_000_000,
+    },
     disk={"aof_enabled": 1, "aof_last_write_status": "ok"},
     metrics={
         "credits": "512.5",

@@ -74,6 +74,7 @@ def test_a_server_as_it_should_be_has_no_findings() -> None:
         ({"appendfsync": "no"}, ("persistence", "warning")),
         ({"appendfsync": None}, ("persistence", "warning")),
         ({"keeping": Keeping(True, "noeviction", rewrites_unsynced=True)}, ("persistence", "warning")),
+        ({"rewrite_percentage": "0"}, ("persistence", "warning")),
         ({"append_written": False}, ("persistence", "error")),
         ({"snapshot_written": False}, ("persistence", "error")),
         ({"append_rewritten": False}, ("persistence", "warning")),
@@ -107,6 +108,7 @@ def test_each_fault_of_a_server_is_one_finding(given: dict[str, Any], found: tup
         {"skew": 2.5, "round_trip": 1.2},  # the answer took so long that the clocks may agree
         {"used": 5700 * MB},
         {"keeping": KEEPS, "appendfsync": "always"},
+        {"rewrite_percentage": None},
     ],
 )
 def test_at_the_limit_a_server_is_well(given: dict[str, Any]) -> None:

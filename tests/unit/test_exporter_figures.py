@@ -210,10 +210,10 @@ def test_every_metric_is_on_the_dashboard_or_in_an_alert() -> None:
 
     assert unseen == {
         "motionq_alarms",
-        "motionq_callback_seen_timestamp_seconds",
         "motionq_candidates",
         "motionq_credits_left_timestamp_seconds",
         "motionq_gate_paused_since_timestamp_seconds",
+        "motionq_oldest_unsettled_age_seconds",
         "motionq_scrape_seconds",
         "motionq_tenants_ready",
         "motionq_transfers",

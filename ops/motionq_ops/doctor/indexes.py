@@ -108,7 +108,7 @@ def _tenants(store: JobStore) -> Iterator[str]:
 
 def _sets(store: JobStore) -> list[str]:
     keys = store.keys
-    return [*map(keys.due, STEPS), *map(keys.state, State), keys.ended]
+    return [*map(keys.due, STEPS), *map(keys.state, State), keys.ended, keys.unsettled]
 
 
 def _members(store: JobStore, name: str) -> Iterator[str]:

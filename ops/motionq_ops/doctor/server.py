@@ -103,6 +103,13 @@ _REWRITES_UNSYNCED: _Words = {
     "why": "a loss of power in a rewrite may lose 30 s of writes, and with them a purchase",
     "mend": "redis-cli CONFIG SET no-appendfsync-on-rewrite no, and the same in its configuration",
 }
+_NEVER_REWRITTEN: _Words = {
+    "what": "the append-only file is never rewritten (auto-aof-rewrite-percentage 0)",
+    "value": "0",
+    "limit": "100",
+    "why": "it grows until its disk is full, and then writes are refused; a backup that was broken off leaves it so",
+    "mend": "redis-cli CONFIG SET auto-aof-rewrite-percentage 100, unless a backup runs at this moment",
+}
 
 
 def _append_only(facts: ServerFacts) -> Iterator[Finding]:
@@ -119,6 +126,8 @@ def _append_only(facts: ServerFacts) -> Iterator[Finding]:
         yield ok("persistence", f"append-only file, appendfsync {facts.appendfsync}", value=facts.appendfsync)
     if keeping.rewrites_unsynced:
         yield warning("persistence", **_REWRITES_UNSYNCED)
+    if keeping.append_only and facts.rewrite_percentage == "0":
+        yield warning("persistence", **_NEVER_REWRITTEN)
 
 
 def _disk(facts: ServerFacts) -> Iterator[Finding]:

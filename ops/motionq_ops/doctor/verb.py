@@ -26,6 +26,7 @@ from motionq_ops.doctor.report import object_of, table_of
 from motionq_ops.doctor.server import judge_server
 from motionq_ops.doctor.server_facts import look_at_server
 from motionq_ops.doctor.storage import judge_storage, look_at_storage
+from motionq_ops.doctor.unsettled import judge_unsettled, look_at_unsettled
 
 
 def doctor(*, as_json: bool, fix: bool) -> int:
@@ -63,6 +64,7 @@ def examine(settings: Settings, *, fix: bool) -> Iterator[Finding]:
 def _with_server(settings: Settings, store: JobStore, fix: bool) -> Iterator[Finding]:
     checks: dict[str, Callable[[], Iterable[Finding]]] = {
         "indexes": lambda: judge_survey(survey(store, fix=fix, lease=settings.step_lease)),
+        "charged jobs": lambda: [judge_unsettled(look_at_unsettled(store))],
         "workers": lambda: judge_queues(look_at_queues(settings, store)),
         "gate": lambda: [judge_gate(gate_status(store, settings.max_credits_per_day))],
         "callbacks": lambda: [judge_public(settings, look_at_public(settings, store))],

@@ -71,6 +71,10 @@ def _jobs(s: Snapshot) -> Iterator[Metric]:
     for (window, state), count in s.recent.items():
         recent.add_metric([window, state], count)
     yield recent
+    words = "jobs that failed in the last 14 days and were charged, or may have been: a person is needed"
+    yield gauge("jobs_unsettled", words, s.unsettled)
+    words = "since the first of them failed; 0 without any"
+    yield gauge("oldest_unsettled_age_seconds", words, _seconds_since(s.now, s.unsettled_since))
     ages = {state: _seconds_since(s.now, created) for state, created in s.oldest.items()}
     yield gauges("oldest_job_age_seconds", "since the oldest unfinished job was created, by state", "state", ages)
     words = f"jobs that could be bought, of the {TENANTS_SHOWN} tenants with most; the rest summed as {OTHERS}"
@@ -154,6 +158,9 @@ def _server(s: Snapshot) -> Iterator[Metric]:
         used, limit = int(s.memory["used_memory"]), int(s.memory.get("maxmemory", 0))
         yield gauge("redis_memory_used_bytes", "memory that the queue's server uses", used)
         yield gauge("redis_memory_limit_bytes", "its maxmemory; 0: none", limit)
+    if "total_system_memory" in s.memory:
+        words = "memory of the machine that it runs on"
+        yield gauge("redis_machine_memory_bytes", words, int(s.memory["total_system_memory"]))
     if "maxmemory_policy" in s.memory:
         keeps = s.memory["maxmemory_policy"] == "noeviction"
         yield gauge("redis_noeviction", "1 if it drops no keys when its memory is full", keeps)

@@ -10,6 +10,7 @@ from motionq.contract.connection import reachable
 from motionq.contract.keys import QUEUES, STEPS
 from motionq.contract.states import UNFINISHED, State
 from motionq.contract.store import JobStore
+from motionq_worker.decisions import RESULTS_KEPT
 
 WINDOWS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000}  # ms
 _DAY = 86_400_000  # ms
@@ -33,6 +34,8 @@ class Snapshot:
     transfers: int
     candidates: int
     orphans: int
+    unsettled: int  # failed jobs that were charged, or may have been, while the vendor still has what it made for them
+    unsettled_since: int | None  # when the first of them failed
     doubted: bool
     spent: float  # credits, today (UTC)
     gate: Mapping[str, str] = field(default_factory=dict)  # empty while it is open
@@ -102,6 +105,7 @@ def _ask_for_the_rest(pipe: _Pipe, store: JobStore, now: int) -> None:
     pipe.want(("transfers",), "zcount", keys.transfers, f"({now}", "+inf")
     pipe.want(("candidates",), "zcard", keys.candidates)
     pipe.want(("orphans",), "llen", keys.orphans)
+    _ask_for_unsettled(pipe, store, now)
     pipe.want(("doubted",), "exists", keys.lied)
     pipe.want(("spent",), "hget", keys.spent, str(now // _DAY))
     pipe.want(("gate",), "hgetall", keys.gate)
@@ -109,6 +113,13 @@ def _ask_for_the_rest(pipe: _Pipe, store: JobStore, now: int) -> None:
     pipe.want(("workers",), "zrange", keys.workers, 0, -1, withscores=True)
     pipe.want(("memory",), "info", "memory")
     pipe.want(("disk",), "info", "persistence")
+
+
+def _ask_for_unsettled(pipe: _Pipe, store: JobStore, now: int) -> None:
+    name, recent = store.keys.unsettled, now - RESULTS_KEPT
+    pipe.want(("unsettled",), "zcount", name, recent, "+inf")
+    first = {"byscore": True, "offset": 0, "num": 1, "withscores": True}
+    pipe.want(("unsettled_since",), "zrange", name, recent, "+inf", **first)
 
 
 def _snapshot(now: int, tenants: Iterable[str], found: Mapping[tuple[str, ...], Any]) -> Snapshot:
@@ -127,6 +138,8 @@ def _snapshot(now: int, tenants: Iterable[str], found: Mapping[tuple[str, ...], 
         transfers=found["transfers",],
         candidates=found["candidates",],
         orphans=found["orphans",],
+        unsettled=found["unsettled",],
+        unsettled_since=_score(found["unsettled_since",]),
         doubted=bool(found["doubted",]),
         spent=float(found["spent",] or 0),
         gate=found["gate",],

@@ -126,6 +126,11 @@ class Keys:
         """Sorted set: finished jobs; score = when the record expires, in ms."""
         return self._name("ended")
 
+    @property
+    def unsettled(self) -> str:
+        """Sorted set: failed jobs with a purchase that was charged, or may have been; score = when it failed, in ms."""
+        return self._name("unsettled")
+
     def idempotency(self, tenant: str, key: str) -> str:
         """String: `job:digest` of the request that a tenant's idempotency key belongs to."""
         return self._name("idempotency", hashlib.sha256(f"{tenant}\0{key}".encode()).hexdigest())
@@ -198,7 +203,7 @@ class Keys:
         """The names as the scripts use them: whole keys, and prefixes to which an ID is added."""
         whole = (
             *("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick"),
-            *("candidates", "orphans", "spent", "lied", "unclear", "beat", "durations", "reads", "looked"),
+            *("candidates", "orphans", "spent", "lied", "unclear", "beat", "durations", "reads", "looked", "unsettled"),
         )
         return {
             "job": self.job(""),

@@ -2,7 +2,7 @@
 -- ARGV[1]  JSON: {schema, keys, homes, final, rests, costs, ttl, ttl_open, rate_window, events}  (contract/keys.py,
 --          contract/states.py, settings)
 -- Times are milliseconds of the server's clock. The scripts own job:*, due:*, line:*, state:*, tenants,
--- turn, slots, rate, ended, task:*, spent, lied; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
+-- turn, slots, rate, ended, unsettled, task:*, spent, lied; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
 local C = cjson.decode(ARGV[1])
 local K = C.keys
 
@@ -148,6 +148,7 @@ local function leave(job)
     redis.call('ZREM', K.due[home], job.id)
   else
     redis.call('ZREM', K.ended, job.id)
+    redis.call('ZREM', K.unsettled, job.id)
     for _, name in ipairs(lifelong(job)) do redis.call('PERSIST', name) end
   end
   redis.call('ZREM', K.state .. job.state, job.id)
@@ -158,6 +159,21 @@ local function expire(job)
   local expires = NOW + (unsettled(job) and C.ttl_open or C.ttl)
   redis.call('ZADD', K.ended, expires, job.id)
   for _, name in ipairs(lifelong(job)) do redis.call('PEXPIREAT', name, text(expires)) end
+end
+
+-- Whether it failed beside a purchase that was charged, or may have been: only a person can say what becomes of it.
+local function needs_person(job)
+  if job.state ~= 'failed' then return false end
+  for _, p in ipairs(job.book) do
+    if p.status == 'open' or p.status == 'paid' then return true end
+  end
+  return false
+end
+
+-- A finished job stands among the unsettled ones, or not, as its record says now.
+local function keep_in_sight(job)
+  if needs_person(job) then redis.call('ZADD', K.unsettled, tonumber(job.since) or NOW, job.id)
+  else redis.call('ZREM', K.unsettled, job.id) end
 end
 
 local function lift(priority)  -- a step of priority weighs as much as an hour of age
@@ -174,6 +190,7 @@ local function enter(job, state, alarm)
     redis.call('ZADD', K.due[home], alarm or NOW, job.id)
   else
     expire(job)
+    keep_in_sight(job)
   end
   redis.call('ZADD', K.state .. state, job.created_at, job.id)
 end

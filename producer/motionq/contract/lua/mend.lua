@@ -8,7 +8,7 @@
 --          never mended) | unreadable (of another version: never mended)
 local a = cjson.decode(ARGV[2])
 if a.fix then redis.call('ZREM', K.ended, '') end  -- a full server refuses scripts that begin by adding
-local FINAL, PLACES, found = {}, {ended = K.ended}, {}
+local FINAL, PLACES, found = {}, {ended = K.ended, unsettled = K.unsettled}, {}
 for step, key in pairs(K.due) do PLACES['due:' .. step] = key end
 for state in pairs(C.homes) do PLACES['state:' .. state] = K.state .. state end
 for _, state in ipairs(C.final) do
@@ -21,7 +21,7 @@ local function tell(id, kind, place) found[#found + 1] = {id, kind, place} end
 
 local function look(id)
   local fields = {
-    'state', 'tenant', 'created_at', 'priority', 'durable_at', 'sent_until', 'nonce', 'purchases', 'events'
+    'state', 'tenant', 'created_at', 'since', 'priority', 'durable_at', 'sent_until', 'nonce', 'purchases', 'events'
   }
   local job = {changes = {}}
   for i, value in ipairs(redis.call('HMGET', K.job .. id, unpack(fields))) do job[fields[i]] = value or nil end
@@ -49,6 +49,7 @@ end
 
 local function put(job, place, key)
   if place == 'ended' then join_ended(job)
+  elseif place == 'unsettled' then keep_in_sight(job)
   elseif place:sub(1, 5) == 'line:' then join_line(job)
   elseif place:sub(1, 4) == 'due:' then redis.call('ZADD', key, alarm(job), job.id)
   else redis.call('ZADD', key, tonumber(job.created_at) or NOW, job.id) end
@@ -60,11 +61,13 @@ local function drop(id, place, key)
   if tenant and redis.call('EXISTS', key) == 0 then redis.call('ZREM', K.tenants, tenant) end
 end
 
--- The set in which it waits or ended, and its index.
+-- The set in which it waits or ended, its index, and that of the unsettled ones.
 local function belongs(job)
   local home = C.homes[job.state]
   local waits = home == 'line' and 'line:' .. job.tenant or home and 'due:' .. home or 'ended'
-  return {[waits] = home and 'asleep' or 'unlisted', ['state:' .. job.state] = 'unlisted'}
+  local mine = {[waits] = home and 'asleep' or 'unlisted', ['state:' .. job.state] = 'unlisted'}
+  if needs_person(job) then mine.unsettled = 'unlisted' end
+  return mine
 end
 
 local function compare(job, place, key, mine)
@@ -86,9 +89,13 @@ local function look_at_end(job)
   end
 end
 
+-- Reads the purchases as well.
 local function readable(job)
   if not job.tenant or not C.homes[job.state] and not FINAL[job.state] then return false end
-  return not job.purchases or (pcall(cjson.decode, job.purchases))
+  local whole, book = true, {}
+  if job.purchases then whole, book = pcall(cjson.decode, job.purchases) end
+  job.book = book
+  return whole
 end
 
 local function examine(id)

@@ -79,7 +79,10 @@ if not target then
   end
   keep_book(job)
   save(job)
-  if not C.homes[job.state] then expire(job) end  -- a task ID bound just now ends with its record
+  if not C.homes[job.state] then
+    expire(job)  -- a task ID bound just now ends with its record
+    keep_in_sight(job)
+  end
   return {'booked', job.state}
 end
 for field, value in pairs(a.set or {}) do set(job, field, value) end
