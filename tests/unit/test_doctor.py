@@ -75,6 +75,7 @@ def test_a_server_as_it_should_be_has_no_findings() -> None:
         ({"appendfsync": None}, ("persistence", "warning")),
         ({"keeping": Keeping(True, "noeviction", rewrites_unsynced=True)}, ("persistence", "warning")),
         ({"rewrite_percentage": "0"}, ("persistence", "warning")),
+        ({"delayed_syncs": 3}, ("persistence", "warning")),
         ({"append_written": False}, ("persistence", "error")),
         ({"snapshot_written": False}, ("persistence", "error")),
         ({"append_rewritten": False}, ("persistence", "warning")),

@@ -145,6 +145,15 @@ def _disk(facts: ServerFacts) -> Iterator[Finding]:
                 why="the server refuses writes until it succeeds: nothing is enqueued or moved",
                 mend="free its disk (df -h, the server's log says why), then redis-cli BGSAVE",
             )
+    if facts.delayed_syncs:
+        yield warning(
+            "persistence",
+            f"its disk was too slow for appendfsync everysec, {facts.delayed_syncs} times since the server's start",
+            value=facts.delayed_syncs,
+            limit=0,
+            why="nothing is armed or sent while the disk syncs, since nothing written then is safe yet",
+            mend="give the server a faster disk, or one of its own (INFO persistence: aof_delayed_fsync)",
+        )
     if not facts.append_rewritten:
         yield warning(
             "persistence",

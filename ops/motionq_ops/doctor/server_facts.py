@@ -30,6 +30,7 @@ class ServerFacts:
     append_written: bool = True
     append_rewritten: bool = True
     rewrite_percentage: str | None = "100"
+    delayed_syncs: int = 0
     snapshot_written: bool = True
     used: int = 0
     limit: int = 0
@@ -55,6 +56,7 @@ def look_at_server(redis: Redis) -> ServerFacts:
             append_written=_well(info, "aof_last_write_status"),
             append_rewritten=_well(info, "aof_last_bgrewrite_status"),
             rewrite_percentage=_setting(redis, "auto-aof-rewrite-percentage"),
+            delayed_syncs=int(info.get("aof_delayed_fsync", 0)),
             snapshot_written=_well(info, "rdb_last_bgsave_status"),
             used=int(info.get("used_memory", 0)),
             limit=int(info.get("maxmemory", 0)),
