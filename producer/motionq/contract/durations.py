@@ -28,7 +28,7 @@ _LOG = math.log(GROWTH)
 _LENGTHS = (5.0, 7.5, 11.0, 16.0, 23.0)  # seconds of driving video that part the kinds
 
 # What is thought of a bin that nobody has visited: jobs that outlive the known ones end like a log-logistic
-# distribution around the median. It weighs as much as so many visits.
+# distribution around the median, which weighs as much as so many visits. So do jobs that outlive the table.
 _DOUBT = 1.0
 _TAIL = 3.0  # its exponent: of jobs twice as old as everything known, seven in eight end before they are four times
 
@@ -160,7 +160,8 @@ def median_left(alive: Sequence[float], age: float) -> float:
     for i in range(min(bin_of(age), BINS - 2), BINS - 1):
         if alive[i + 1] <= goal:
             return max(0.0, _between(alive, i, goal) - age)
-    return age  # older than the table: as long again
+    oldest = max(age, EDGES[BINS - 1])
+    return oldest * math.pow(alive[-1] / goal, 1.0 / _TAIL) - age  # beyond the table: by the distribution's tail
 
 
 def share_alive(alive: Sequence[float], age: float) -> float:
