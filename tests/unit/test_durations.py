@@ -95,7 +95,10 @@ def test_what_is_stored_is_small_and_comes_back(sketch: Sketch) -> None:
     assert again.reached == pytest.approx(sketch.reached, rel=1e-3, abs=0.01)
 
 
-@pytest.mark.parametrize("text", [None, "", "[3, 120.5]", "1:2", "a:b:c", "500:1:1", "3:1:nan", "3:1:9", "3:inf:1"])
+@pytest.mark.parametrize(
+    "text",
+    [None, "", "[3, 120.5]", "1:2", "a:b:c", "96:1:1", "-1:5:3", "+5:5:3", "3:1:nan", "3:1:9", "3:5:-4", "3:inf:1"],
+)
 def test_what_cannot_be_read_is_an_empty_sketch(text: str | None) -> None:
     """An older version's value, or a broken one, teaches nothing and breaks nothing."""
     assert parse(text) == Sketch()

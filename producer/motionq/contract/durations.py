@@ -25,6 +25,7 @@ ENOUGH = 30.0  # ended jobs from which on a sketch stands alone
 KINDS = 256  # sketches kept at most; there are two modes and seven lengths per model
 _LEAST = 0.005  # a smaller count is nothing
 _LOG = math.log(GROWTH)
+_BIN = {str(i): i for i in range(BINS)}  # as they are written
 _LENGTHS = (5.0, 7.5, 11.0, 16.0, 23.0)  # seconds of driving video that part the kinds
 
 # What is thought of a bin that nobody has visited: jobs that outlive the known ones end like a log-logistic
@@ -118,8 +119,8 @@ def parse(text: str | None) -> Sketch:
     try:
         for row in (text or "").split():
             i, n, k = row.split(":")
-            reached[int(i)], ended[int(i)] = float(n), float(k)
-    except (ValueError, IndexError):
+            reached[_BIN[i]], ended[_BIN[i]] = float(n), float(k)
+    except (ValueError, KeyError):
         return Sketch()
     sound = all(0.0 <= k <= n + _LEAST and math.isfinite(n) for n, k in zip(reached, ended, strict=True))
     return Sketch(tuple(reached), tuple(ended)) if sound else Sketch()
