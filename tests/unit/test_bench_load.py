@@ -126,6 +126,7 @@ def _figures(**given: Any) -> waiting.Figures:
         ({"jobs": 100_000, "interval": 60.0, "workers": 2, "late_p99": 1.9}, [True, True]),
         ({"jobs": 100_000, "interval": 60.0, "workers": 2, "rss_bytes": 151_000_000}, [True, False]),
         ({"jobs": 1000, "job_bytes": 2500.0}, [False]),
+        ({"jobs": 1000, "job_bytes": 2000.0, "used_bytes": 2500.0}, [True]),
     ],
 )
 def test_each_promise_is_held_against_its_own_load(given: dict[str, Any], met: list[bool]) -> None:
