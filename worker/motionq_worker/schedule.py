@@ -93,18 +93,27 @@ def schedule_for(sketch: Sketch, terms: Terms) -> Schedule:
     return _affordable(alive, terms, Schedule(None, trust, fixed_stretch), budget)
 
 
+def expected(schedule: Schedule, alive: Callable[[float], float], oldest: float = _AGES[-1]) -> tuple[float, float]:
+    """Looks per job, and seconds until the last of them. `alive` says which share of jobs is older than an age.
+
+    Each wait ends in one look, its own or a callback's. What gets as old as `oldest` counts as ended there.
+    """
+    age, there, looks, waited = 0.0, 1.0, 0.0, 0.0
+    while there > _GONE and age < oldest:
+        wait = schedule.next_look(age)
+        looks, waited = looks + there, waited + there * wait
+        age += wait
+        there = alive(age)
+    return looks, waited
+
+
 def demand(schedule: Schedule, alive: Sequence[float], terms: Terms) -> float:
     """Looks per second at all tasks together; `alive` is a `survival`.
 
     A task is waited for until it is found, which is later than its end: what is looked at seldom is looked at long.
-    Each wait ends in one look, its own or a callback's.
+    Only a callback finds it at its end.
     """
-    age, there, looks, waited = 0.0, 1.0, 0.0, 0.0
-    while there > _GONE and age < _AGES[-1]:
-        wait = schedule.next_look(age)
-        looks, waited = looks + there, waited + there * wait
-        age += wait
-        there = share_alive(alive, age)
+    looks, waited = expected(schedule, lambda age: share_alive(alive, age))
     announced = 0.0 if terms.silent == 1.0 else (1.0 - terms.silent) * _mean([share_alive(alive, at) for at in _AGES])
     return terms.running * looks / max(1.0, terms.silent * waited + announced)
 

@@ -274,7 +274,9 @@ _PLAN = """Examples:
   motionq bench plan --jobs-per-day 10000000 --median-seconds 150 --no-callbacks --json
 
 Nothing is started: arithmetic on measured costs, which the answer lists with the commands that measure them. The peak
-is taken to be twice the mean of the day. What one account, and one Redis, can do: docs/scaling.md.
+is taken to be twice the mean of the day, each job to have a driving video of its own, and durations to be lognormal
+(sigma 0.3). A core of work may be any core: videos are inspected and decoded in processes beside the workers. What one
+account, and one Redis, can do: docs/scaling.md.
 
 Exit codes: 0, or 2 for wrong usage."""
 
@@ -287,15 +289,23 @@ def bench_plan(
     max_in_flight: Annotated[
         int, typer.Option(metavar="N", min=1, help="MOTIONQ_MAX_IN_FLIGHT, of one account.")
     ] = 100,
+    results: Annotated[bool, typer.Option(help="Whether results are stored; else MOTIONQ_RESULTS_URL=none.")] = True,
+    transfers: Annotated[int, typer.Option(metavar="N", min=1, help="MOTIONQ_TRANSFERS, of one worker.")] = 16,
+    transfer_seconds: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Of an upload of a job's files, and of a delivery.")
+    ] = 8.0,
     as_json: Json = False,
 ) -> int:
-    """On paper: workers, Redis memory and reads a second for a load, and where one Redis ends."""
+    """On paper: workers, cores, Redis memory and reads a second for a load, and where one Redis ends."""
     load = load_plan.Load(
         per_day=jobs_per_day,
         median_seconds=median_seconds,
         keep_days=keep_days,
         callbacks=callbacks,
         max_in_flight=max_in_flight,
+        results=results,
+        transfers=transfers,
+        transfer_seconds=transfer_seconds,
     )
     if as_json:
         say_json(load_plan.report(load))
