@@ -77,7 +77,7 @@ def test_recovery(tmp_path: Path) -> None:
 
 def test_scale(tmp_path: Path) -> None:
     """Checks and the processor time of each part are counted."""
-    said = _bench(tmp_path, "scale", "--jobs=50", "--interval=1s", "--seconds=1", "--workers=1")
+    said = _bench(tmp_path, "scale", "--jobs=200", "--interval=1s", "--seconds=2", "--workers=1")
     (run,) = said["runs"]
     assert run["checks"] > 0
     assert run["worker_cores"] > 0
