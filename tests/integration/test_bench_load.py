@@ -42,8 +42,8 @@ def test_waiting(tmp_path: Path) -> None:
         assert run["checks"] >= 20
         assert min(run["cpu_ms_per_check"], run["commands_per_check"], run["late_most"], run["rss_bytes"]) > 0
     assert (ours["uploads_open"], plain["uploads_open"]) == (2, 0)
-    assert ours["job_bytes"] > 1000
-    assert plain["job_bytes"] is None
+    assert min(ours["job_bytes"], ours["used_bytes"]) > 1000
+    assert (plain["job_bytes"], plain["used_bytes"]) == (None, None)
     assert (tmp_path / "waiting.png").read_bytes()[:4] == b"\x89PNG"
 
 
@@ -64,6 +64,7 @@ def test_lifetime(tmp_path: Path) -> None:
     assert run["ended_bytes"] > 1000
     assert said["stored"]["jobs"] == 2
     assert 0 < said["stored"]["p50"] <= said["stored"]["most"]
+    assert said["stored"]["cpu_ms"] > run["worker_ms"]  # each video was decoded
 
 
 def test_recovery(tmp_path: Path) -> None:
@@ -76,7 +77,7 @@ def test_recovery(tmp_path: Path) -> None:
 
 def test_scale(tmp_path: Path) -> None:
     """Checks and the processor time of each part are counted."""
-    said = _bench(tmp_path, "scale", "--jobs=50", "--interval=1s", "--seconds=1", "--workers=1")
+    said = _bench(tmp_path, "scale", "--jobs=200", "--interval=1s", "--seconds=2", "--workers=1")
     (run,) = said["runs"]
     assert run["checks"] > 0
     assert run["worker_cores"] > 0
@@ -94,5 +95,10 @@ def test_scale_of_uploads(tmp_path: Path) -> None:
 def test_plan(tmp_path: Path) -> None:
     """On paper: nothing is started, and the costs are named."""
     said = _bench(tmp_path, "plan", "--jobs-per-day=100000", "--median-seconds=150")
-    assert said["plan"]["accounts"] == 4  # 382 in flight at the peak
+    assert said["plan"]["accounts"] == 4  # 366 in flight at the peak
+    assert said["plan"]["transfers_at_once"] == pytest.approx(37.04, abs=0.01)  # 2.3 uploads and deliveries a second
+    words = ("--no-results", "--transfers=8", "--transfer-seconds=2")
+    said = _bench(tmp_path, "plan", "--jobs-per-day=100000", "--median-seconds=150", *words)
+    assert said["plan"]["transfers_at_once"] == pytest.approx(4.63, abs=0.01)
+    assert (said["results"], said["transfers"], said["transfer_seconds"]) == (False, 8, 2.0)
     assert {cost["name"] for cost in said["costs"]} >= {"worker CPU per check", "Redis memory per running job"}

@@ -10,7 +10,7 @@ import pytest
 from redis import Redis
 
 from motionq.contract.connection import connect
-from motionq.contract.durations import CALLBACKS, KINDS, MEMORY, Sketch, kind_of, lesson_of, parse
+from motionq.contract.durations import BINS, CALLBACKS, KINDS, MEMORY, Sketch, kind_of, lesson_of, parse
 from motionq.contract.keys import Keys
 from motionq.contract.record import Record
 from motionq.contract.settings import Settings
@@ -77,6 +77,42 @@ def test_there_are_never_too_many_kinds(store: JobStore) -> None:
     for kind in ("a", "b", "a"):
         store.scripts.run("learn", {"kind": kind, "reached": {1: 1}, "ended": {1: 1}, "memory": MEMORY, "kinds": 1})
     assert store.redis.hgetall(store.keys.durations) == {"a": "1:2:2"}
+
+
+def test_the_last_bin_is_learned_and_none_beyond(store: JobStore) -> None:
+    """The server's table is as long as ours."""
+    counts = {"reached": {BINS - 1: 2, BINS: 2}, "ended": {BINS - 1: 1, BINS: 1}}
+    for _ in range(2):
+        store.scripts.run("learn", {"kind": "a", **counts, "memory": MEMORY, "kinds": KINDS})
+    assert store.redis.hget(store.keys.durations, "a") == f"{BINS - 1}:4:2"
+
+
+_BROKEN = (
+    *("abc", "999:5:3", "96:5:3", "5:10:-400", "5:-1:-1", "-5:3:3", "05:3:3", "5:3:9", "5:nan:1", "5:inf:0"),
+    *("5:1e400:1", "5:--:1", "1e5:3:1", "1.5:3:1", "5:5:3:1", "\0"),
+)
+
+
+@pytest.mark.parametrize("text", _BROKEN)
+def test_a_broken_sketch_heals_with_its_next_lesson(store: JobStore, text: str) -> None:
+    """What can't be a count is dropped, the rest is kept, and what is learned can be read."""
+    store.redis.hset(store.keys.durations, "a", f"{text} 7:4:2")
+    lesson = lesson_of([(140.0, 150.0, True)])
+    counts = {"reached": lesson.reached, "ended": lesson.ended}
+    store.scripts.run("learn", {"kind": "a", **counts, "memory": MEMORY, "kinds": KINDS})
+    assert store.redis.hget(store.keys.durations, "a") == "7:4:2 53:1:1"
+    assert parse("7:4:2 53:1:1").known == 3.0
+
+
+def test_a_key_of_another_type_is_not_asked_for_at_every_batch(store: JobStore, tmp_path: Path) -> None:
+    """What was known holds for the next ten seconds, as if the server had said nothing new."""
+    store.redis.set(store.keys.durations, "x")
+    pupil = estimates(store, tmp_path)
+    pupil.refresh()
+    store.redis.delete(store.keys.durations)
+    store.redis.hset(store.keys.durations, kind_of(record().spec.model, "720p", 6.0), "30:90:0 50:50:50")
+    pupil.refresh()
+    assert pupil.schedule(record()).next_look(0.0) == next_look(0.0)
 
 
 def test_one_worker_looks_when_another_has_learned_to(store: JobStore, tmp_path: Path) -> None:

@@ -12,12 +12,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from motionq.contract.durations import Sketch, lesson_of
+from motionq.contract.durations import Sketch, lesson_of, survival
 from motionq_ops.bench import detection
 from motionq_ops.bench.detection import Case, Mode, fixed, follow
 from motionq_worker.estimates import silent_share
-from motionq_worker.optimum import best_course
-from motionq_worker.schedule import LEAST, MOST, Schedule, Terms, next_look, retry_in, schedule_for
+from motionq_worker.optimum import Course, best_course
+from motionq_worker.schedule import LEAST, MOST, Schedule, Terms, demand, next_look, retry_in, schedule_for
 
 _DAY = 86_400.0
 _DURATIONS = st.lists(st.floats(0.5, 20_000.0), max_size=60)
@@ -120,7 +120,7 @@ def test_a_task_that_outlives_everything_known_is_neither_flooded_nor_forgotten(
 
 @settings(max_examples=30, deadline=None)
 @given(st.integers(1, 10), st.integers(0, 100))
-def test_more_jobs_than_reads_stretch_all_waits(factor: int, seed: int) -> None:
+def test_far_more_jobs_than_reads_make_all_waits_long(factor: int, seed: int) -> None:
     """With more tasks than the read rate allows for, the looks of all of them together keep to it."""
     durations = lognormal(200, 150.0, 0.3, seed)
     terms = Terms(cost=2.5, running=20_000 * factor, reads=50.0)
@@ -131,6 +131,67 @@ def test_more_jobs_than_reads_stretch_all_waits(factor: int, seed: int) -> None:
     while age < mean:
         age, looks = age + schedule.next_look(age), looks + 1
     assert looks <= max(1, math.ceil(50.0 * mean / terms.running))
+
+
+@pytest.mark.parametrize(
+    ("running", "delay"), [(1500, 12.0), (2000, 14.0), (3000, 22.0), (5000, 36.0), (7000, 60.0), (10_000, 110.0)]
+)
+def test_a_scarce_budget_is_used_and_never_exceeded(running: int, delay: float) -> None:
+    """Four fifths of 50 reads a second: with 1,500 to 10,000 running at least 85 % of them are used, and not one more.
+
+    A task runs until it is found, so that late looks are fewer per second too. One by one, 2,000 jobs use as much.
+    """
+    durations = lognormal(2000, 150.0, 0.3, seed=1)
+    sketch, terms = taught(durations), Terms(cost=2.5, running=running, reads=50.0)
+    schedule = schedule_for(sketch, terms)
+    assert 0.85 * 40.0 <= demand(schedule, survival(sketch), terms) <= 40.0
+    looks, late = _as_used(schedule, durations)
+    assert 0.85 * 40.0 <= running * looks / (statistics.fmean(durations) + late) <= 1.02 * 40.0
+    assert late <= delay
+
+
+def _as_used(schedule: Schedule, durations: Sequence[float]) -> tuple[float, float]:
+    """Looks per job, and its mean delay in seconds."""
+    found = follow(durations, [lambda age: age + schedule.next_look(age)])
+    return statistics.fmean(job.reads for job in found), statistics.fmean(job.delay for job in found)
+
+
+def test_an_ample_budget_changes_nothing() -> None:
+    """With a thousand running the schedule is the one of an idle queue: there is no step before the budget is short."""
+    sketch = taught(lognormal(500, 150.0, 0.3, seed=1))
+    few, many = (schedule_for(sketch, Terms(cost=2.5, running=n, reads=50.0)) for n in (1, 1000))
+    assert few.course == many.course
+
+
+def test_more_jobs_never_have_shorter_waits() -> None:
+    """From 1,000 to 100,000 running the first look at a task comes later and later, up to 15 minutes."""
+    sketch = taught(lognormal(500, 150.0, 0.3, seed=1))
+    crowds = [int(1000 * 1.5**n) for n in range(12)]
+    firsts = [schedule_for(sketch, Terms(cost=2.5, running=n, reads=50.0)).next_look(0.0) for n in crowds]
+    assert firsts == sorted(firsts)
+    assert (firsts[0] < 120.0, firsts[-1]) == (True, MOST)
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 20_000), st.integers(0, 100))
+def test_what_a_schedule_demands_is_what_its_looks_add_up_to(running: int, seed: int) -> None:
+    """Reckoned from the survival, looks per second are those of jobs one by one, within a tenth."""
+    durations = lognormal(300, 150.0, 0.3, seed)
+    sketch, terms = taught(durations), Terms(cost=2.5, running=running, reads=50.0)
+    schedule = schedule_for(sketch, terms)
+    looks, late = _as_used(schedule, durations)
+    expected = running * looks / (statistics.fmean(durations) + late)
+    assert demand(schedule, survival(sketch), terms) == pytest.approx(expected, rel=0.1)
+
+
+def test_a_callback_is_a_look_too() -> None:
+    """Where nine in ten are announced, each job's callback counts, and it is waited for until then only."""
+    terms = Terms(cost=2.5, silent=0.1, running=1000, reads=50.0)
+    alive = survival(taught([100.0] * 300))
+    schedule = Schedule(Course((0.0, 200.0), (200.0,), 0.1), 1.0)
+    # Each job has one look, after 200 s or after its end, 100 s as its bin knows it.
+    expected = 1000 / (0.1 * 200.0 + 0.9 * 100.0)
+    assert demand(schedule, alive, terms) == pytest.approx(expected, rel=0.05)
 
 
 # -- the optimum ---------------------------------------------------------------------------------------------------

@@ -9,7 +9,7 @@ import logging
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from redis.client import Pipeline
@@ -83,6 +83,12 @@ class Estimates:
             return
         if isinstance(texts, dict) and all(isinstance(count, int) for count in counts):
             self._known = _Known(time.monotonic(), texts, sum(counts))
+            return
+        # A key of another type, say. What was known holds, and is not asked for again at every batch.
+        _log.warning(
+            "what was learned can't be read: %s", [str(a) for a in (texts, *counts) if isinstance(a, Exception)]
+        )
+        self._known = replace(self._known, at=time.monotonic())
 
     def schedule(self, job: Waiting | Record) -> Schedule:
         """When to look at a job's task, by what this process knows: no I/O."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
@@ -13,7 +14,7 @@ from motionq_ops.bench.clips import CLIP, IMAGE
 from motionq_ops.bench.load_report import Column, Target, bars
 from motionq_ops.bench.measure import need_proc, usage
 from motionq_ops.bench.parts import BenchFailed
-from motionq_ops.bench.waiting_seed import job_bytes
+from motionq_ops.bench.waiting_seed import TENANT, job_bytes
 from motionq_ops.bench.whole_stage import Parts, whole_stage
 from motionq_ops.processes import last_words
 
@@ -92,13 +93,18 @@ def live(parts: Parts, jobs: int) -> list[str]:
     """Jobs from their beginning to their end; returns their IDs. Raises BenchFailed."""
     store = parts.queue.store
     goal = store.counts()[State.SUCCEEDED] + jobs
-    made = parts.queue.submit_many([Request(image=IMAGE, video=CLIP)] * jobs)
+    made = parts.queue.submit_many([_request() for _ in range(jobs)])
     ends = time.monotonic() + _PATIENCE
     while (counts := store.counts())[State.SUCCEEDED] < goal:
         if counts[State.FAILED] or time.monotonic() > ends or parts.worker.ended() is not None:
             raise BenchFailed(f"the jobs did not succeed: {dict(counts)}; {last_words(parts.worker.log)}")
         time.sleep(0.25)
     return [job.id for job in made]
+
+
+def _request() -> Request:
+    order = f"order-{secrets.token_hex(8)}"
+    return Request(image=IMAGE, video=CLIP, tenant=TENANT, labels={"order": order}, idempotency_key=order)
 
 
 def _spent(parts: Parts) -> dict[str, float]:

@@ -89,8 +89,10 @@ _WAITING = """Examples:
   motionq bench waiting --jobs 1000 --slow-uploads 200 --seconds 60
 
 Without --jobs: 100, 1,000 and 10,000. The vendor is a stub that answers after 100 ms and keeps the time: a look is late
-by what passes between the answer before plus the interval, and its arrival. --compare runs each load also by a plain
-Celery task that calls self.retry(countdown=...), in one process with 50 threads."""
+by what passes between the answer before plus the interval, and its arrival. BYTES/JOB are those of a job's own keys
+(MEMORY USAGE) and its share of the sets; USED/JOB is by how much the server's used_memory grew. UPLOADS are those on
+their way at once, at most MOTIONQ_TRANSFERS. --compare runs each load also by a plain Celery task that calls
+self.retry(countdown=...), in one process with 50 threads."""
 
 
 def bench_waiting(
@@ -100,13 +102,23 @@ def bench_waiting(
     workers: Annotated[int, typer.Option(metavar="N", min=1, help="Worker processes.")] = 1,
     slow_uploads: Annotated[int, typer.Option(metavar="N", min=0, help="Uploads of one minute each.")] = 0,
     compare: Annotated[bool, typer.Option("--compare", help="Plain Celery on the same stub.")] = False,
+    plain_jobs: Annotated[
+        bool, typer.Option("--plain-jobs", help="Without idempotency key, label and tenant.")
+    ] = False,
     as_json: Json = False,
     plot: Plot = None,
 ) -> int:
     """What waiting costs: CPU and commands per check, and how late the checks are."""
     busy, every = os.getloadavg(), duration(interval)
     loads = [
-        waiting.Load(jobs=n, interval=every, seconds=duration(seconds), workers=workers, uploads=slow_uploads)
+        waiting.Load(
+            jobs=n,
+            interval=every,
+            seconds=duration(seconds),
+            workers=workers,
+            uploads=slow_uploads,
+            plain=plain_jobs,
+        )
         for n in jobs or (100, 1000, 10_000)
     ]
     found = run(lambda: waiting.bench(loads, compare, note))
@@ -146,7 +158,8 @@ _LIFETIME = """Examples:
 
 Jobs with the same two files live from submit_many to their end on one worker, with the sandbox as the vendor, which
 calls back; results stay at the vendor (MOTIONQ_RESULTS_URL=none). Then jobs at a calm pace, whose videos are fetched:
-the seconds from the vendor's callback to the verdict on record, and to the stored video."""
+the seconds from the vendor's callback to the verdict on record, and to the stored video; and the processor time of the
+worker for each of them, that of the processes in which it decodes included."""
 
 
 def bench_lifetime(
@@ -167,7 +180,10 @@ def bench_lifetime(
     targets = [*lifetime.targets(runs), *(stored.targets(calm) if calm else ())]
     said = load_report.report("lifetime", lifetime.rows(runs), targets, busy, stored=asdict(calm) if calm else None)
     if calm:
-        note(f"stored after the callback: p50 {calm.p50:.2f} s, p95 {calm.p95:.2f} s, at most {calm.most:.2f} s")
+        note(
+            f"stored after the callback: p50 {calm.p50:.2f} s, p95 {calm.p95:.2f} s, at most {calm.most:.2f} s; "
+            f"{calm.cpu_ms:.0f} ms of processor time for each video"
+        )
     return tell(said, lifetime.COLUMNS, as_json, plot, lifetime.draw, lifetime.PLOTS)
 
 
@@ -258,7 +274,9 @@ _PLAN = """Examples:
   motionq bench plan --jobs-per-day 10000000 --median-seconds 150 --no-callbacks --json
 
 Nothing is started: arithmetic on measured costs, which the answer lists with the commands that measure them. The peak
-is taken to be twice the mean of the day. What one account, and one Redis, can do: docs/scaling.md.
+is taken to be twice the mean of the day, each job to have a driving video of its own, and durations to be lognormal
+(sigma 0.3). A core of work may be any core: videos are inspected and decoded in processes beside the workers. What one
+account, and one Redis, can do: docs/scaling.md.
 
 Exit codes: 0, or 2 for wrong usage."""
 
@@ -271,15 +289,23 @@ def bench_plan(
     max_in_flight: Annotated[
         int, typer.Option(metavar="N", min=1, help="MOTIONQ_MAX_IN_FLIGHT, of one account.")
     ] = 100,
+    results: Annotated[bool, typer.Option(help="Whether results are stored; else MOTIONQ_RESULTS_URL=none.")] = True,
+    transfers: Annotated[int, typer.Option(metavar="N", min=1, help="MOTIONQ_TRANSFERS, of one worker.")] = 16,
+    transfer_seconds: Annotated[
+        float, typer.Option(metavar="S", min=0, help="Of an upload of a job's files, and of a delivery.")
+    ] = 8.0,
     as_json: Json = False,
 ) -> int:
-    """On paper: workers, Redis memory and reads a second for a load, and where one Redis ends."""
+    """On paper: workers, cores, Redis memory and reads a second for a load, and where one Redis ends."""
     load = load_plan.Load(
         per_day=jobs_per_day,
         median_seconds=median_seconds,
         keep_days=keep_days,
         callbacks=callbacks,
         max_in_flight=max_in_flight,
+        results=results,
+        transfers=transfers,
+        transfer_seconds=transfer_seconds,
     )
     if as_json:
         say_json(load_plan.report(load))

@@ -70,6 +70,16 @@ def children(pid: int) -> list[int]:
     return found
 
 
+def tree_cpu(pid: int) -> float:
+    """Processor seconds of a process and all its descendants so far."""
+    own = usage(pid)
+    found = own.cpu + own.children_cpu
+    for child in children(pid):
+        with suppress(OSError):  # it ended meanwhile: the next time it counts
+            found += tree_cpu(child)
+    return found
+
+
 def _memory(pid: int) -> dict[str, int]:
     """VmRSS and VmHWM in bytes; 0 for a process that is just ending."""
     found = {"VmRSS": 0, "VmHWM": 0}

@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 from pydantic import SecretStr
@@ -36,7 +36,8 @@ Say = Callable[[str], None]
 class Load:
     """`jobs` in flight, each looked at every `interval` seconds, by so many workers, measured for `seconds`.
 
-    `uploads`: files of one minute each that are to be uploaded at the same time.
+    `uploads`: files of one minute each that are to be uploaded at the same time. `plain`: jobs without idempotency key,
+    label and tenant.
     """
 
     jobs: int
@@ -45,6 +46,7 @@ class Load:
     workers: int = 1
     uploads: int = 0
     upload_seconds: float = MINUTE
+    plain: bool = False
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,7 +54,8 @@ class Figures:
     """One run. Lateness in seconds, as the vendor sees it (stub_figures.py); bytes; processor milliseconds.
 
     `commands_per_check`: of Redis, those inside of scripts too; `scripts_per_check`: calls of scripts; `job_bytes`: of
-    Redis' memory per running job; `uploads_open`: how many uploads were on their way (mean).
+    Redis' memory per running job, key by key; `used_bytes`: by how much the server's used_memory grew per job;
+    `uploads_open`: how many uploads were on their way (mean).
     """
 
     design: str
@@ -72,6 +75,7 @@ class Figures:
     commands_per_check: float
     scripts_per_check: float
     job_bytes: float | None = None
+    used_bytes: float | None = None
     uploads_open: int = 0
 
 
@@ -91,9 +95,10 @@ def _motionq(load: Load, say: Say) -> Figures:
     say(f"{load.workers} worker(s): {load.jobs:,} jobs every {load.interval:g} s{others}")
     settings = {"MOTIONQ_READ_RATE": f"{max(1000, int(4 * load.jobs / load.interval))}/1s"}
     with stage(latency=LATENCY, upload=load.upload_seconds, settings=settings) as parts:
-        seeder = Seeder(parts.store)
+        seeder = Seeder(parts.store, plain=load.plain)
+        before = _used(parts)
         ids = seeder.running(load.jobs, load.interval)
-        each = job_bytes(parts.store, ids[:_SAMPLE])
+        used, each = (_used(parts) - before) / load.jobs, job_bytes(parts.store, ids[:_SAMPLE])
         if load.uploads:
             queue_uploads(parts, load.uploads)
         seeder.spread(ids, _START, load.interval)
@@ -102,7 +107,11 @@ def _motionq(load: Load, say: Say) -> Figures:
             at_once = min(load.uploads, Settings().transfers_at_once)
             parts.until(lambda: parts.vendor.open_uploads() >= at_once, 120.0, "the uploads do not begin")
         _warm_up(parts, load)
-        return _measured(parts, load, name, each)
+        return replace(_measured(parts, load, name), job_bytes=each, used_bytes=used)
+
+
+def _used(parts: Stage) -> int:
+    return int(parts.redis.info("memory")["used_memory"])
 
 
 def queue_uploads(parts: Stage, count: int) -> None:
@@ -126,7 +135,7 @@ def _plain(load: Load, say: Say) -> Figures:
         parts.start(_plain_worker(parts, broker, load.interval))
         with suppress(NotInTime):  # then it is behind, and is measured so
             _warm_up(parts, load)
-        return _measured(parts, load, PLAIN, None)
+        return _measured(parts, load, PLAIN)
 
 
 def _plain_worker(parts: Stage, broker: str, interval: float) -> Command:
@@ -145,7 +154,7 @@ def _warm_up(parts: Stage, load: Load) -> None:
     parts.until(lambda: parts.vendor.asked() >= load.jobs, warm, "not every job was looked at")
 
 
-def _measured(parts: Stage, load: Load, design: str, each: float | None) -> Figures:
+def _measured(parts: Stage, load: Load, design: str) -> Figures:
     parts.vendor.begin()
     began, cpu, server, before = time.monotonic(), parts.cpu(), parts.server_cpu(), parts.commands()
     uploads = []
@@ -176,7 +185,6 @@ def _measured(parts: Stage, load: Load, design: str, each: float | None) -> Figu
         rss_bytes=parts.rss(),
         commands_per_check=sum(ran.values()) / checks,
         scripts_per_check=ran.get("evalsha", 0) / checks,
-        job_bytes=each,
         uploads_open=round(sum(uploads) / len(uploads)) if uploads else 0,
     )
 
@@ -197,6 +205,8 @@ COLUMNS = (
     Column("scripts_per_check", "SCRIPTS", "{:.3f}"),
     Column("rss_mb", "RSS MB", "{:.0f}"),
     Column("job_bytes", "BYTES/JOB", "{:,.0f}"),
+    Column("used_bytes", "USED/JOB", "{:,.0f}"),
+    Column("uploads_open", "UPLOADS", "{:,}"),
 )
 
 

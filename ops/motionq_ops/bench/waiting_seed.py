@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import TypeVar
@@ -22,6 +23,8 @@ from motionq_worker.gate import Gate
 _AT_ONCE = 500  # jobs per pipeline
 _BOUND = 1_000_000  # more than any benchmark has
 _PROMPT = "a dance " * 12
+TENANT = "customer-17"
+_DISK = 0.1  # seconds until a disk at work is looked at again
 
 T = TypeVar("T")
 
@@ -36,9 +39,13 @@ def spec() -> JobSpec:
 
 
 class Seeder:
-    """Makes running jobs. `store` is a store of its own, whose rate slots come back at once."""
+    """Makes running jobs. `store` is a store of its own, whose rate slots come back at once.
 
-    def __init__(self, store: JobStore) -> None:
+    Jobs have what callers give them: an idempotency key, a label and a tenant; `plain` ones have none of these.
+    """
+
+    def __init__(self, store: JobStore, *, plain: bool = False) -> None:
+        self._plain = plain
         self._store = JobStore(store.redis, store.keys, rate_window=0.001)
         settings = Settings(max_in_flight=_BOUND, submit_rate=(_BOUND, 1.0))
         self._gate = Gate(self._store, settings)
@@ -47,7 +54,7 @@ class Seeder:
         """New jobs whose files are uploaded, in their tenants' lines."""
         store, ids = self._store, [str(ULID()).lower() for _ in range(count)]
         for some in batches(ids, _AT_ONCE):
-            store.create([NewJob(id=job_id, spec=spec(), labels={}) for job_id in some])
+            store.create([self._new(job_id) for job_id in some])
             store.hurry("upload", some)  # a tenant's new jobs come due one after another
             claims = store.claim("upload", room=len(some), lease=3600, transfers=_BOUND)
             given = [(c.job_id, f"{c.step}.{c.n}") for c in claims]
@@ -64,6 +71,12 @@ class Seeder:
             done = {"set": files, "unset": ["turns", "tries"], "event": note}
             self._move(states.UPLOADED, [(j, {"claim": c, **done}) for j, c in given])
         return ids
+
+    def _new(self, job_id: str) -> NewJob:
+        if self._plain:
+            return NewJob(id=job_id, spec=spec(), labels={})
+        order = f"order-{job_id[-8:]}"
+        return NewJob(id=job_id, spec=spec(), labels={"order": order}, tenant=TENANT, idempotency_key=job_id)
 
     def running(self, count: int, interval: float) -> list[str]:
         """Running jobs whose alarms ring within the next `interval` seconds, spread evenly."""
@@ -94,6 +107,12 @@ class Seeder:
         pipe.execute()
 
     def _send(self, nonces: Sequence[tuple[str, str]]) -> None:
+        """Nothing is sent while the server's disk is at work; then it is tried again."""
+        left = nonces
+        while left := self._not_sent(left):
+            time.sleep(_DISK)
+
+    def _not_sent(self, nonces: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
         pipe = self._store.redis.pipeline(transaction=False)
         for job_id, nonce in nonces:
             argument = {
@@ -103,12 +122,15 @@ class Seeder:
                 "rate": _BOUND,
                 "lease": 60_000,
                 "retry": 1000,
+                "busy": 1000,
                 "upload_ttl": 72_000_000,
                 "event": {"step": "submit", "worker": "bench@host"},
             }
             self._store.scripts.run("send", argument, pipe)
-        if refused := [answer for answer, _ in pipe.execute() if answer != "mine"]:
-            raise BenchFailed(f"{len(refused)} jobs may not be sent: {refused[0]}")
+        answers = [answer for answer, _ in pipe.execute()]
+        if refused := set(answers) - {"mine", "disk"}:
+            raise BenchFailed(f"{len(nonces)} jobs may not be sent: {', '.join(sorted(refused))}")
+        return [job for job, answer in zip(nonces, answers, strict=True) if answer == "disk"]
 
     def _record(self, nonces: Sequence[tuple[str, str]], interval: float) -> None:
         now = self._store.now()
@@ -140,10 +162,13 @@ def batches(items: Sequence[T], size: int) -> Iterator[list[T]]:
 
 
 def job_bytes(store: JobStore, ids: Sequence[str], state: State = State.RUNNING) -> float:
-    """Bytes of Redis' memory per job in this state: its own keys by MEMORY USAGE, its share of sets and indexes."""
+    """Bytes of Redis' memory per job in this state: its own keys by MEMORY USAGE, its share of sets and indexes.
+
+    Its own keys are the record, its task's name, and its idempotency key.
+    """
     keys, redis = store.keys, store.redis
     records = store.get_many(ids)
-    own = [name for r in records for name in (keys.job(r.id), keys.task(r.task_id))]
+    own = [name for r in records for name in (keys.job(r.id), keys.task(r.task_id))] + _idempotency(store, ids)
     shared = _shared(keys, state)
     pipe = redis.pipeline(transaction=False)
     for name in (*own, *shared):
@@ -151,6 +176,13 @@ def job_bytes(store: JobStore, ids: Sequence[str], state: State = State.RUNNING)
     sizes = [int(size or 0) for size in pipe.execute()]
     sharing = max(1, store.counts()[state])
     return sum(sizes[: len(own)]) / max(1, len(records)) + sum(sizes[len(own) :]) / sharing
+
+
+def _idempotency(store: JobStore, ids: Sequence[str]) -> list[str]:
+    pipe = store.redis.pipeline(transaction=False)
+    for job_id in ids:
+        pipe.hget(store.keys.job(job_id), "idempotency")
+    return [str(name) for name in pipe.execute() if name]
 
 
 def _shared(keys: Keys, state: State) -> tuple[str, ...]:

@@ -25,10 +25,11 @@ ENOUGH = 30.0  # ended jobs from which on a sketch stands alone
 KINDS = 256  # sketches kept at most; there are two modes and seven lengths per model
 _LEAST = 0.005  # a smaller count is nothing
 _LOG = math.log(GROWTH)
+_BIN = {str(i): i for i in range(BINS)}  # as they are written
 _LENGTHS = (5.0, 7.5, 11.0, 16.0, 23.0)  # seconds of driving video that part the kinds
 
 # What is thought of a bin that nobody has visited: jobs that outlive the known ones end like a log-logistic
-# distribution around the median. It weighs as much as so many visits.
+# distribution around the median, which weighs as much as so many visits. So do jobs that outlive the table.
 _DOUBT = 1.0
 _TAIL = 3.0  # its exponent: of jobs twice as old as everything known, seven in eight end before they are four times
 
@@ -118,8 +119,8 @@ def parse(text: str | None) -> Sketch:
     try:
         for row in (text or "").split():
             i, n, k = row.split(":")
-            reached[int(i)], ended[int(i)] = float(n), float(k)
-    except (ValueError, IndexError):
+            reached[_BIN[i]], ended[_BIN[i]] = float(n), float(k)
+    except (ValueError, KeyError):
         return Sketch()
     sound = all(0.0 <= k <= n + _LEAST and math.isfinite(n) for n, k in zip(reached, ended, strict=True))
     return Sketch(tuple(reached), tuple(ended)) if sound else Sketch()
@@ -160,7 +161,8 @@ def median_left(alive: Sequence[float], age: float) -> float:
     for i in range(min(bin_of(age), BINS - 2), BINS - 1):
         if alive[i + 1] <= goal:
             return max(0.0, _between(alive, i, goal) - age)
-    return age  # older than the table: as long again
+    oldest = max(age, EDGES[BINS - 1])
+    return oldest * math.pow(alive[-1] / goal, 1.0 / _TAIL) - age  # beyond the table: by the distribution's tail
 
 
 def share_alive(alive: Sequence[float], age: float) -> float:
