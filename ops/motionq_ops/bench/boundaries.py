@@ -23,8 +23,8 @@ _WRITES = frozenset(
     b"SET SETEX PSETEX DEL UNLINK HSET HDEL HINCRBY HINCRBYFLOAT INCR ZADD ZREM LPUSH RPUSH PEXPIRE EXPIRE".split()
 )
 _MESSAGES = ("start", "upload", "submit", "check", "deliver")
-# Renewed while a slow step lives; `waiting` only reads.
-_IDLE = frozenset({"tick", "forget", "waiting", "move renew", "pexpire uploading"})
+# Renewed while a slow step lives; `waiting` only reads, `may_read` counts looks.
+_IDLE = frozenset({"tick", "forget", "waiting", "may_read", "move renew", "pexpire uploading"})
 _IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", ".reply.celery.pidbox")
 # How often these happen depends on how long a worker waits: only the first of each is looked at.
 REPEATED = frozenset(

@@ -19,6 +19,7 @@ _BOUGHT = (
     ("after", "sync line#1"),
     ("before", "rename line#1"),
 )
+_ABOUT = {("before", "send#1"), *_NOT_BOUGHT, *_BOUGHT, ("after", "rename line#1"), ("before", "move record_task#1")}
 _BESIDE = "strike out submit#1"  # Celery strikes the message out in another thread, while the step runs
 
 
@@ -34,21 +35,25 @@ def places(passed: Iterable[str], *, callbacks: bool) -> list[Place]:
 
 def distinct(found: Iterable[Place]) -> list[Place]:
     """One of each kind: Celery's own bookkeeping (hold, strike out) once, for the step that spends money, and of equal
-    things done twice (two files, two looks) the first."""
-    kept = []
-    for place in found:
-        name, _, number = place.name.rpartition("#")
-        books = name.startswith(("hold ", "strike out ")) and not name.endswith(" submit")
-        if not books and (number == "1" or name == "move record_task"):
-            kept.append(place)
-    return kept
+    things done twice (two files, two looks) the first. Outside of the worker nothing differs between the moment after
+    one boundary and the moment before the next: of these two the first is enough, but around the purchase."""
+    return [place for place in found if _is_its_own(place) and (place.moment == "after" or _is_about_money(place))]
+
+
+def _is_its_own(place: Place) -> bool:
+    name, _, number = place.name.rpartition("#")
+    books = name.startswith(("hold ", "strike out ")) and not name.endswith(" submit")
+    return not books and (number == "1" or name == "move record_task")
+
+
+def _is_about_money(place: Place) -> bool:
+    return (place.moment, place.name) in _ABOUT
 
 
 def only_with_callbacks(found: Iterable[Place], without: Iterable[Place]) -> list[Place]:
     """Of the places with callbacks: those that differ from the ones without, and those around the purchase."""
     known = {(place.name, place.moment) for place in without}
-    about = {*_NOT_BOUGHT, *_BOUGHT, ("after", "rename line#1"), ("before", "move record_task#1")}
-    return [p for p in found if (p.name, p.moment) not in known or (p.moment, p.name) in about]
+    return [p for p in found if (p.name, p.moment) not in known or _is_about_money(p)]
 
 
 def allowed(place: Place | None) -> tuple[Outcome, ...]:
