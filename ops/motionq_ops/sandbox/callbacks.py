@@ -65,7 +65,8 @@ class Courier:
 
     async def _post(self, call: Call) -> int | None:
         arrival, at_ms, status = time.monotonic(), wall_ms(), None
-        headers = call.headers(self._key) | {"Content-Type": "application/json"}
+        # On a connection of its own: one that is kept may be closed by the receiver at this very moment.
+        headers = call.headers(self._key) | {"Content-Type": "application/json", "Connection": "close"}
         try:
             async with self._session.post(
                 call.url, data=to_json(call.body), headers=headers, timeout=_TIMEOUT, allow_redirects=False
