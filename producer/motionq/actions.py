@@ -174,11 +174,11 @@ def attach_unchecked(store: JobStore, job_id: str, task_id: str) -> None:
         alarm_in=0,
         event={"step": "attach", "note": f"task {task_id}, on a person's word"},
     ).outcome
-    store.hurry("check", [job_id])
     if outcome == "bound":
         raise ActionRefused(f"task {task_id} belongs to another purchase")
     if outcome not in ("ok", "booked"):
         raise ActionRefused(f"job {job_id} has another task by now: {task_id} was not attached")
+    store.hurry("check", [job_id])
 
 
 def _target(store: JobStore, job_id: str, task_id: str) -> PurchaseLine:

@@ -248,7 +248,9 @@ class JobStore(Records):
         False when another pause, or none, is on record by now.
         """
         with reachable():
-            return bool(self.scripts.run("amend", _named(pause) | {"set": found or None}))
+            return bool(
+                self.scripts.run("amend", {"since": pause["since"], "reason": pause["reason"], "set": found or None})
+            )
 
     def paused(self) -> dict[str, str] | None:
         """Why the gate is paused: reason, since, until (ms, 0 = until resumed), message; None when it is open.
@@ -262,10 +264,6 @@ class JobStore(Records):
 
 def _looks(room: int, lease: float, rate: tuple[int, float]) -> dict[str, int]:
     return {"room": room, "lease": int(lease * 1000), **_window(rate)}
-
-
-def _named(pause: Mapping[str, str]) -> dict[str, object]:
-    return {"since": pause["since"], "reason": pause["reason"]}
 
 
 def _window(rate: tuple[int, float]) -> dict[str, int]:

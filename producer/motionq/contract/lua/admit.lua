@@ -27,7 +27,7 @@ local function rate_room()
 end
 
 if redis.call('EXISTS', K.tenants) == 0 then return {0, 'idle'} end
-if disk_is_busy() then return {0, 'disk'} end
+if disk_is_busy(redis.call('INFO', 'persistence')) then return {0, 'disk'} end
 local free = a.in_flight - redis.call('ZCARD', K.slots)
 local room = paused and 1 or rate_room()
 local identity, armed = nil, 0
@@ -55,12 +55,6 @@ local function arm(job)
   armed = armed + 1
 end
 
-local function has_open(job)  -- never two open purchases
-  for _, p in ipairs(job.book) do
-    if p.status == 'open' then return true end
-  end
-end
-
 local function consider(job)
   if job.deadline and tonumber(job.deadline) < NOW then
     set(job, 'failure', a.expire_failure)
@@ -81,7 +75,7 @@ while armed < math.min(free, room) and looked < 200 do
   redis.call('ZADD', K.tenants, redis.call('INCR', K.turn), tenant)
   local id = redis.call('ZRANGE', K.line .. tenant, 0, 0)[1]
   local readable, job = pcall(load, id or '')
-  if not readable or job and (job.state ~= 'ready' or has_open(job)) then
+  if not readable or job and (job.state ~= 'ready' or has(job, 'open')) then  -- never two open purchases
     local last = redis.call('ZRANGE', K.line .. tenant, -1, -1, 'WITHSCORES')
     redis.call('ZADD', K.line .. tenant, 'XX', last[2] + 1, id)  -- behind all others: it must not stop them
   elseif job then consider(job) else

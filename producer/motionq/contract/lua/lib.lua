@@ -31,8 +31,9 @@ end
 
 -- Whether the append-only file is being synced just now. What is written when it is not is on the disk as soon as it is not
 -- again, a settling time later (contract/durability.py says why).
-local function disk_is_busy()
-  return redis.call('INFO', 'persistence'):match('aof_pending_bio_fsync:[1-9]') ~= nil
+-- `disk`: INFO persistence.
+local function disk_is_busy(disk)
+  return disk:match('aof_pending_bio_fsync:[1-9]') ~= nil
 end
 
 -- How many statuses there is room for: of `most` in any `window` ms, for the whole account. `key` counts those given out
@@ -91,9 +92,12 @@ local function purchase(job, nonce)
   end
 end
 
-local function unsettled(job)
+-- Whether one of its purchases has one of these statuses.
+local function has(job, ...)
   for _, p in ipairs(job.book) do
-    if p.status == 'open' or p.status == 'stray' or p.status == 'written_off' then return true end
+    for _, status in ipairs({...}) do
+      if p.status == status then return true end
+    end
   end
   return false
 end
@@ -156,18 +160,14 @@ end
 
 -- A finished job's keys are given their common end.
 local function expire(job)
-  local expires = NOW + (unsettled(job) and C.ttl_open or C.ttl)
+  local expires = NOW + (has(job, 'open', 'stray', 'written_off') and C.ttl_open or C.ttl)
   redis.call('ZADD', K.ended, expires, job.id)
   for _, name in ipairs(lifelong(job)) do redis.call('PEXPIREAT', name, text(expires)) end
 end
 
 -- Whether it failed beside a purchase that was charged, or may have been: only a person can say what becomes of it.
 local function needs_person(job)
-  if job.state ~= 'failed' then return false end
-  for _, p in ipairs(job.book) do
-    if p.status == 'open' or p.status == 'paid' then return true end
-  end
-  return false
+  return job.state == 'failed' and has(job, 'open', 'paid')
 end
 
 -- A finished job stands among the unsettled ones, or not, as its record says now.

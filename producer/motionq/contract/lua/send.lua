@@ -16,15 +16,13 @@ local function wait(ms)
 end
 if job.state ~= 'armed' or job.nonce ~= a.nonce or not p or p.status ~= 'open' then return {'fenced', 0} end
 if job.armed_under ~= server_identity() then return {'other_server', 0} end
-for _, other in ipairs(job.book) do
-  if other.status == 'stray' then return {'refused', 0} end  -- back in its line it is followed
-end
+if has(job, 'stray') then return {'refused', 0} end  -- back in its line it is followed
 if tonumber(job.durable_at) > NOW then return wait(tonumber(job.durable_at) - NOW) end
 
 local disk = redis.call('INFO', 'persistence')
 local append_only = disk:match('aof_enabled:1')
 if append_only and not disk:match('aof_last_write_status:ok') then return wait(a.retry) end
-if disk_is_busy() then
+if disk_is_busy(disk) then
   wait(a.busy)
   return {'disk', a.busy}
 end
