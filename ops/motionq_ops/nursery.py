@@ -72,13 +72,15 @@ class Child:
 class Nursery:
     """Use in a `with`. Safe to use from several threads; every child is killed at the end."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, libraries: Sequence[str] = ()) -> None:
+        """`libraries`: modules to import beside those of a worker."""
+        self._libraries = libraries
         self._lock = threading.Lock()
         self._process: subprocess.Popen[str] | None = None
 
     def __enter__(self) -> Self:
         self._process = subprocess.Popen(
-            [sys.executable, "-W", "ignore", "-m", "motionq_ops.nursery"],
+            [sys.executable, "-W", "ignore", "-m", "motionq_ops.nursery", *self._libraries],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -100,9 +102,22 @@ class Nursery:
         log: Path,
         *,
         disk: Mapping[str, str] | None = None,
+        errors: Path | None = None,
+        stdin: Path | None = None,
+        folder: Path | None = None,
     ) -> Child:
-        """`python -m ARGUMENTS` with this environment; `disk` is what `disk.watch` gets in the child."""
-        order = {"arguments": [*arguments], "environment": {**environment}, "log": str(log), "disk": disk}
+        """`python -m ARGUMENTS` with this environment, in this folder or ours.
+
+        `log` takes what it says, `errors` what it says on stderr if that is to be apart; `disk` is what `disk.watch`
+        gets in the child.
+        """
+        order = {
+            "arguments": [*arguments],
+            "environment": {**environment},
+            "streams": [str(stdin or os.devnull), str(log), str(errors or log)],
+            "folder": str(folder or Path.cwd()),
+            "disk": disk,
+        }
         return Child(self, int(self.ask({"start": order})["pid"]))
 
     def ask(self, request: dict[str, Any]) -> dict[str, Any]:
@@ -168,7 +183,8 @@ def _become(order: dict[str, Any]) -> None:
     """In the child: everything that another start would have given it, then its program."""
     os.setsid()
     os.closerange(3, 64)  # the nursery's pipes, which must end with it
-    _redirect(order["log"])
+    _redirect(*order["streams"])
+    os.chdir(order["folder"])
     os.environ.clear()
     os.environ.update(order["environment"])
     if order["disk"]:
@@ -185,19 +201,16 @@ def _become(order: dict[str, Any]) -> None:
     os._exit(code)
 
 
-def _redirect(log: str) -> None:
-    for target, path, flags in (
-        (0, os.devnull, os.O_RDONLY),
-        (1, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT),
-        (2, log, os.O_WRONLY | os.O_APPEND | os.O_CREAT),
-    ):
+def _redirect(stdin: str, stdout: str, stderr: str) -> None:
+    append = os.O_WRONLY | os.O_APPEND | os.O_CREAT
+    for target, path, flags in ((0, stdin, os.O_RDONLY), (1, stdout, append), (2, stderr, append)):
         handle = os.open(path, flags, 0o600)
         os.dup2(handle, target)
         os.close(handle)
 
 
 if __name__ == "__main__":
-    for name in LIBRARIES:
+    for name in (*LIBRARIES, *sys.argv[1:]):
         importlib.import_module(name)
     # The pipes get numbers of their own, since a child's stdin and stdout are others.
     _serve(os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8"))

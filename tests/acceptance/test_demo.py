@@ -16,7 +16,7 @@ from motionq_ops.redis_server import free_port
 from motionq_ops.sandbox.process import SandboxProcess
 from support import VIDEO, eventually
 from support.films import played
-from support.local_stack import COMMAND, descendants, environment, gone, motionq
+from support.local_stack import COMMAND, descendants, environment, gone, motionq, quickly
 
 
 def test_the_demo_ends_with_a_video(tmp_path: Path) -> None:
@@ -115,6 +115,6 @@ def test_what_can_not_be_shown_says_why(
     tmp_path: Path, words: tuple[str, ...], settings: dict[str, str], line: str
 ) -> None:
     """One clear line, exit 2, nothing bought."""
-    ended = motionq(tmp_path, "demo", *words, **settings)
+    ended = quickly(tmp_path, "demo", *words, **settings)
     assert (ended.returncode, ended.stdout) == (2, "")
     assert ended.stderr.splitlines()[-1].startswith(f"motionq: {line}")

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from motionq import ActionRefused, Job
-from support import Stack, eventually
+from support import Stack, eventually, picture
 
 LONG = 600.0  # seconds of a generation that ends when the test says so; kie.ai itself gives up after 1,200
 
@@ -84,8 +84,9 @@ def test_a_job_cancelled_while_it_is_bought_keeps_what_is_paid(stack: Stack) -> 
 def test_a_job_cancelled_while_its_files_are_uploaded_buys_nothing(stack: Stack) -> None:
     """Cancelled at once; the worker that moves its files stops at its next write, and nothing is armed."""
     stack.vendor.add_fault("slow", "upload", times=None)
-    job = stack.submit(prompt="cancelled while uploading")
-    stack.in_state(job, "uploading", "ready")
+    # A picture of its own: those of other jobs lie at the vendor already, and an upload that is not made takes no time.
+    job = stack.submit(prompt="cancelled while uploading", image=picture(colour=(1, 2, 3)))
+    stack.in_state(job, "uploading")
     stack.queue.pause("no purchase in this test")
     assert stack.queue.cancel(job.id).state == "cancelled"
     stack.vendor.clear_faults()

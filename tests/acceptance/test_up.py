@@ -18,7 +18,7 @@ from motionq import MotionQueue, State
 from motionq.contract.keys import Keys
 from motionq_ops.redis_server import RedisServer, free_port
 from support import IMAGE, VIDEO, eventually
-from support.local_stack import Up, gone, living, motionq, up
+from support.local_stack import Up, gone, living, motionq, quickly, up
 
 PROMISED = 10.0  # seconds in which a signal ends everything
 
@@ -79,7 +79,7 @@ def test_commands_find_the_stack(stack: Up) -> None:
 def test_a_second_stack_is_refused(stack: Up) -> None:
     """A second `up` over the same data says so in one line, exits 1, and leaves the first one alone."""
     before = stack.addresses
-    second = motionq(stack.home, "up", "--sandbox", "--data-dir", str(stack.data))
+    second = quickly(stack.home, "up", "--sandbox", "--data-dir", str(stack.data))
     assert second.returncode == 1
     assert second.stdout == ""
     assert second.stderr == (
@@ -174,7 +174,7 @@ def test_a_port_that_others_were_told_must_be_free(
     with socket.create_server(("127.0.0.1", 0)) as taken:
         port = str(taken.getsockname()[1])
         given = {name: value.format(port=port) for name, value in settings.items()}
-        ended = motionq(tmp_path, "up", *(word.format(port=port) for word in words), **public, **given)
+        ended = quickly(tmp_path, "up", *(word.format(port=port) for word in words), **public, **given)
     assert ended.returncode == 2
     assert ended.stderr.splitlines()[-1].startswith(f"motionq: {said.format(port=port)}")
 
@@ -215,14 +215,13 @@ def test_a_planned_stop_disarms(tmp_path: Path) -> None:
 
 def test_a_killed_stack_leaves_nothing_behind(tmp_path: Path) -> None:
     """SIGKILL of `up` takes all children along, and what it left on disk is no obstacle to the next start."""
-    words = ("--sandbox", "--workers=1", f"--flower-port={free_port()}")
-    with up(tmp_path, *words) as stack:
+    with up(tmp_path, "--sandbox", "--workers=1", f"--flower-port={free_port()}") as stack:
         children = stack.children()
         assert len(children) >= 4
         stack.interrupt(signal.SIGKILL)
         gone(children, timeout=5)
         assert (stack.data / "stack.json").exists()
-    with up(tmp_path, *words) as again:
+    with up(tmp_path, "--sandbox", "--workers=0", "--flower-port=0") as again:
         assert again.addresses["pid"] == again.process.pid
 
 
@@ -262,7 +261,7 @@ def test_what_can_not_start_says_why(
     tmp_path: Path, words: tuple[str, ...], settings: dict[str, str], code: int, line: str
 ) -> None:
     """One clear line on stderr, nothing on stdout, the right exit code."""
-    ended = motionq(tmp_path, *words, FLOWER_PORT="0", MOTIONQ_CALLBACK_PORT="0", **settings)
+    ended = quickly(tmp_path, *words, FLOWER_PORT="0", MOTIONQ_CALLBACK_PORT="0", **settings)
     assert ended.stdout == ""
     assert ended.stderr.splitlines()[-1].startswith(f"motionq: {line}")
     assert ended.returncode == code

@@ -304,6 +304,14 @@ def test_the_access_log_shows_no_capability(jobs: Life, receiver: ReceiverProces
     assert job.nonce not in receiver.said().lower()
 
 
+def test_a_long_path_does_not_fill_the_log(receiver: ReceiverProcess) -> None:
+    """Of a path of 40,000 characters the access line holds the first 300."""
+    receiver.post("/" + "a" * 40_000, b"{}")
+    eventually(lambda: '"POST ' in receiver.said())
+    assert f"/{'a' * 299}… HTTP/1.1" in receiver.said()
+    assert len(receiver.said()) < 5_000
+
+
 @pytest.mark.parametrize(
     ("more", "line"),
     [

@@ -6,8 +6,8 @@ import os
 import pty
 import re
 import subprocess
-import sys
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -21,7 +21,7 @@ from motionq.gate import NOT_LOOKED_AT
 from motionq_ops.redis_server import RedisServer
 from motionq_ops.sandbox.process import SandboxProcess
 from support.by_hand import buy, fail, lose, succeed
-from support.command import Command, Screen
+from support.command import WHOLE, Command, Screen
 from support.life import life
 
 MEDIA = Path(__file__).parents[1] / "media"
@@ -243,35 +243,16 @@ def test_credits(motionq: Command) -> None:
     """
     with SandboxProcess(credits=12_345.5) as vendor:
         where = {"KIE_BASE_URL": vendor.url, "KIE_UPLOAD_BASE_URL": vendor.url}
-        whole = _Whole(motionq)
+        whole = partial(motionq.run, WHOLE)
         shown = whole("credits", KIE_API_KEY=vendor.api_key, **where)
-        assert (shown.returncode, shown.stdout) == (0, "12,345.5 credits (about US$61.73)\n")
+        assert (shown.code, shown.out) == (0, "12,345.5 credits (about US$61.73)\n")
         as_json = whole("credits", "--json", KIE_API_KEY=vendor.api_key, **where)
-        assert as_json.stdout == '{"credits": 12345.5}\n'
+        assert as_json.out == '{"credits": 12345.5}\n'
         away = {"MOTIONQ_RESULTS_URL": "s3://bucket/results"}  # whose package is not installed
-        assert whole("credits", KIE_API_KEY=vendor.api_key, **where, **away).returncode == 0
+        assert whole("credits", KIE_API_KEY=vendor.api_key, **where, **away).code == 0
         assert not (motionq.folder / "data").exists()  # a question makes no folders
         refused = whole("credits", KIE_API_KEY="wrong", **where)
-        assert (refused.returncode, refused.stdout) == (1, "")
-        assert re.fullmatch(r"motionq: kie\.ai refused the key: 401 .+\n", refused.stderr)
-    missing = whole("credits")
-    assert (missing.returncode, missing.stderr) == (2, "motionq: KIE_API_KEY is not set\n")
-
-
-class _Whole:
-    """The program with all of its verbs: `python -m motionq` has the job verbs alone."""
-
-    def __init__(self, motionq: Command) -> None:
-        self._motionq = motionq
-
-    def __call__(self, *args: str, **env: str) -> subprocess.CompletedProcess[str]:
-        program = [sys.executable, "-c", "from motionq_ops.cli import main; main()"]
-        return subprocess.run(
-            [*program, *args],
-            capture_output=True,
-            text=True,
-            cwd=self._motionq.folder,
-            env=self._motionq.env | env,
-            timeout=60,
-            check=False,
-        )
+        assert (refused.code, refused.out) == (1, "")
+        assert re.fullmatch(r"motionq: kie\.ai refused the key: 401 .+\n", refused.err)
+    missing = motionq.run(WHOLE, "credits")
+    assert (missing.code, missing.err) == (2, "motionq: KIE_API_KEY is not set\n")

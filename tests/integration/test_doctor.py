@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import re
-import subprocess
-import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -31,7 +29,7 @@ from motionq_ops.doctor.unsettled import judge_unsettled, look_at_unsettled
 from motionq_ops.plan import without_settings
 from motionq_ops.redis_server import RedisServer
 from motionq_worker.startup import look_at_the_server
-from support.command import Answer, Command
+from support.command import WHOLE, Answer, Command
 from support.invariants import violations
 from support.life import FAILURE, SITUATIONS, Life, life
 from support.own_server import own_server
@@ -451,13 +449,7 @@ def test_only_our_receiver_on_our_server_proves_itself(jobs: Life, redis_url: st
 # -- the verb ---------------------------------------------------------------------------------------------------------
 def _doctor(folder: Path, redis_url: str, *options: str, **environment: str) -> Answer:
     """The verb as people run it, in an empty folder and with nothing of the developer's environment."""
-    motionq = Command(folder, redis_url, "motionq")
-    program = [sys.executable, "-c", "from motionq_ops.cli import main; main()", "doctor", *options]
-    done = subprocess.run(
-        program, capture_output=True, cwd=folder, env=motionq.env | environment, timeout=60, text=True, check=False
-    )
-    assert "Traceback" not in done.stderr
-    return Answer(done.returncode, done.stdout, done.stderr)
+    return Command(folder, redis_url, "motionq").run(WHOLE, "doctor", *options, **environment)
 
 
 @pytest.fixture(scope="module")

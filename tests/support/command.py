@@ -7,11 +7,35 @@ import os
 import subprocess
 import sys
 import threading
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import IO
 
+from support.shared import nursery
+from support.waiting import eventually
+
 MOTIONQ = (sys.executable, "-m", "motionq")
+WHOLE = "motionq_ops.entry"  # the program with all of its verbs; `motionq` as a module has the job verbs alone
+
+
+def run(
+    module: str, words: Sequence[str], folder: Path, env: Mapping[str, str], *, stdin: str = "", timeout: float = 60.0
+) -> Answer:
+    """`python -m MODULE WORDS` to its end, in this folder and environment; forked, so that it need not import all.
+
+    For what is said to a terminal or cut off in the middle start a process in the usual way.
+    """
+    with TemporaryDirectory() as name:
+        given, out, err = (Path(name, stream) for stream in ("stdin", "stdout", "stderr"))
+        given.write_text(stdin)
+        child = nursery().start([module, *words], env, out, errors=err, stdin=given, folder=folder)
+        try:
+            eventually(lambda: child.code() is not None, timeout, interval=0.005)
+        finally:
+            child.kill()
+        return Answer(child.code() or 0, out.read_text(), err.read_text())
 
 
 @dataclass(frozen=True)
@@ -50,19 +74,14 @@ class Command:
         }
 
     def __call__(self, *args: str, stdin: str = "", **env: str) -> Answer:
-        done = subprocess.run(
-            [*MOTIONQ, *args],
-            input=stdin.encode(),
-            capture_output=True,
-            cwd=self.folder,
-            env=self.env | env,
-            timeout=60,
-            check=False,
-        )
-        out, err = done.stdout.decode(), done.stderr.decode()
-        assert "Traceback" not in err
-        assert "\x1b" not in out + err
-        return Answer(done.returncode, out, err)
+        return self.run("motionq", *args, stdin=stdin, **env)
+
+    def run(self, module: str, *args: str, stdin: str = "", **env: str) -> Answer:
+        """The same with another module than `motionq`."""
+        answer = run(module, args, self.folder, self.env | env, stdin=stdin)
+        assert "Traceback" not in answer.err
+        assert "\x1b" not in answer.out + answer.err
+        return answer
 
     def start(self, *args: str, stdout: int | IO[bytes], stderr: int | IO[bytes]) -> subprocess.Popen[bytes]:
         return subprocess.Popen(

@@ -17,6 +17,7 @@ from typing import Any
 
 from motionq_ops.plan import without_settings
 from motionq_ops.redis_server import free_port
+from support.command import WHOLE, run
 from support.waiting import eventually
 
 COMMAND = (sys.executable, "-P", "-c", "from motionq_ops.cli import main; main()")
@@ -28,8 +29,14 @@ def environment(home: Path, **more: str) -> dict[str, str]:
     return without_settings(kept) | {"HOME": str(home)} | more
 
 
+def quickly(home: Path, *words: str, timeout: float = 60.0, **more: str) -> subprocess.CompletedProcess[str]:
+    """A verb that only says something, in the folder `home`: forked, for starting Python takes longer than the verb."""
+    answer = run(WHOLE, words, home, environment(home, **more), timeout=timeout)
+    return subprocess.CompletedProcess(words, answer.code, answer.out, answer.err)
+
+
 def motionq(home: Path, *words: str, timeout: float = 60.0, **more: str) -> subprocess.CompletedProcess[str]:
-    """Run a verb of the command line to its end, in the folder `home`."""
+    """Run a verb of the command line to its end, in the folder `home`, in a process of its own from the beginning."""
     return subprocess.run(
         [*COMMAND, *words], env=environment(home, **more), cwd=home, capture_output=True, text=True, timeout=timeout
     )
@@ -71,7 +78,7 @@ class Up:
 
     def command(self, *words: str, timeout: float = 60.0) -> subprocess.CompletedProcess[str]:
         """Run a verb that finds this stack."""
-        return motionq(self.home, *words, timeout=timeout, MOTIONQ_DATA_DIR=str(self.data))
+        return quickly(self.home, *words, timeout=timeout, MOTIONQ_DATA_DIR=str(self.data))
 
     def children(self) -> dict[int, str]:
         """Its living descendants: process ID to command line."""

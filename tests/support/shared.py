@@ -8,13 +8,19 @@ from functools import cache
 from motionq_ops.nursery import Nursery
 from motionq_ops.sandbox.process import SandboxProcess
 
+# What the commands that people type import, most of it only for its verb.
+COMMANDS = (
+    *("motionq_ops.cli", "motionq_ops.doctor.verb", "motionq_ops.credits"),
+    *("motionq.verbs.acting", "motionq.verbs.looking", "motionq.verbs.submitting", "motionq.verbs.waiting"),
+)
+
 _idle: list[SandboxProcess] = []
 
 
 @cache
 def nursery() -> Nursery:
     """The nursery of this test process."""
-    started = Nursery().__enter__()
+    started = Nursery(libraries=COMMANDS).__enter__()
     atexit.register(started.__exit__)
     return started
 

@@ -10,6 +10,7 @@ from functools import partial
 from motionq.contract.connection import connect, reachable
 from motionq.contract.errors import InvalidSettings, MotionQueueError
 from motionq.contract.keys import Keys
+from motionq.contract.redact import without_secrets
 from motionq.contract.settings import Settings, load
 from motionq.contract.store import ORPHANS_KEPT, JobStore
 from motionq.wakeup import Wakeup
@@ -19,12 +20,30 @@ from motionq_worker.probe import proofs
 from motionq_worker.receiver import STORE_SECONDS, Named, Receiver
 from motionq_worker.waker import Waker
 
+# Characters of a path in an access line: three times what a callback's has.
+_LONGEST_SHOWN = 300
+
 
 def _set_up_logs(settings: Settings) -> None:
     """Uvicorn's access lines hold the path, whose last part is a capability: they go through our filter."""
     observability.configure(settings)
     observability.take_over("uvicorn", "uvicorn.access", "uvicorn.error")
+    logging.getLogger("uvicorn.access").addFilter(_shorten)
     logging.getLogger("uvicorn.asgi").disabled = True  # `--log-level trace` would print whole requests
+
+
+def _shorten(record: logging.LogRecord) -> bool:
+    """A stranger may ask for a path of 60 kB, and would fill the disk with it: the line holds its beginning."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(_beginning(value) if isinstance(value, str) else value for value in record.args)
+    return True
+
+
+def _beginning(value: str) -> str:
+    if len(value) <= _LONGEST_SHOWN:
+        return value
+    # Cleaned before it is cut, for half a nonce would no longer be known for one.
+    return without_secrets(value[: 4 * _LONGEST_SHOWN])[:_LONGEST_SHOWN] + "…"
 
 
 def _key(settings: Settings) -> bytes | None:
