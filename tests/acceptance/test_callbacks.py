@@ -75,6 +75,7 @@ class Called(Stack):
 
 
 DROPPED = ("drop_after", "createTask", dict[str, Any]())
+LASTING = ("duration", None, {"seconds": 300.0})  # five seconds: long enough to do something meanwhile
 
 
 @pytest.fixture(scope="module")
@@ -131,7 +132,7 @@ def test_a_lost_answer_of_a_failed_generation_is_booked_as_refunded(stack: Calle
 
 def test_a_cancelled_job_keeps_the_result_that_a_callback_brings(stack: Called) -> None:
     """Cancelled while nobody knew the task: it ends cancelled, and what was paid for is on record."""
-    job = stack.ordered(DROPPED)
+    job = stack.ordered(DROPPED, LASTING)
     stack.in_state(job, "submit_unknown")
     stack.queue.cancel(job.id)
     done = stack.finished(job)
@@ -180,7 +181,7 @@ def test_an_early_callback_alone_recovers_a_lost_answer(stack: Called) -> None:
 def test_a_callback_about_another_task_changes_nothing(stack: Called) -> None:
     """To this job's address, but genuinely about the task before it: neither job gets the other's video."""
     first = stack.ordered()
-    stack.in_state(first, "running")
+    stack.has_been(first, "running")
     second = stack.ordered(("callback_crossed", "callback", {}))
     ends = [stack.ended_well(first), stack.ended_well(second)]
     assert ends[0].task_id != ends[1].task_id
@@ -191,7 +192,7 @@ def test_a_callback_about_another_task_changes_nothing(stack: Called) -> None:
 def test_a_crossed_callback_does_not_heal_a_lost_answer_with_the_wrong_task(stack: Called) -> None:
     """The task that is named belongs to another purchase: it is dropped, and the job goes on waiting for its own."""
     first = stack.ordered()
-    stack.in_state(first, "running")
+    stack.has_been(first, "running")
     second = stack.ordered(DROPPED, ("callback_crossed", "callback", {}))
     stack.ended_well(first)
     eventually(lambda: stack.calls(second) == [200], timeout=20)
@@ -205,7 +206,7 @@ def test_a_crossed_callback_does_not_heal_a_lost_answer_with_the_wrong_task(stac
 
 def test_a_callback_that_names_a_task_nobody_made_changes_nothing(stack: Called) -> None:
     """Whoever knows the address can name what he likes: the job ends with its own task."""
-    job = stack.ordered()
+    job = stack.ordered(LASTING)
     stack.in_state(job, "running")
     assert stack.receiver.call(job.id, stack.record(job).nonce, "f" * 32) == 200
     done = stack.finished(job)

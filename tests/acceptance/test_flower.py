@@ -54,7 +54,7 @@ def jobs(stack: Stack, flower: Flower) -> dict[str, Job]:
     stack.vendor.add_fault("result_cut", "result")
     signed = f"{stack.vendor.url}/nothing.png?X-Amz-Signature={SIGNATURE}"
     first = stack.submit(prompt=PROMPT)
-    stack.in_state(first, "running")  # so that nobody waits for its uploads
+    stack.has_been(first, "running")  # so that nobody waits for its uploads
     refused, dead = stack.submit(prompt=REFUSED), stack.submit(prompt=PROMPT, image=signed)
     delivered = [stack.finished(job) for job in (first, stack.submit(prompt=PROMPT))]
     # The first film to be fetched is cut short.

@@ -101,6 +101,7 @@ def test_a_job_whose_earlier_task_cannot_be_read_makes_room_for_others(stack: St
     """Nothing is bought before the refunded task was looked at once more; the job says so, and holds no slot."""
     passing = {"code": "500", "msg": "Internal Error, Please try again later."}
     stack.vendor.add_fault("fail_generation", match={"prompt": "sick"}, **passing)
+    stack.vendor.add_fault("duration", match={"prompt": "sick"}, seconds=300.0)  # five seconds, in which it is paused
     job = stack.submit(prompt="sick")
     stack.in_state(job, "running")
     stack.queue.pause("until its task can't be read")

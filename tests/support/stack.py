@@ -137,8 +137,12 @@ class Stack:
         return self.queue.wait(job.id, timeout=timeout)
 
     def in_state(self, job: Job, *states: str, timeout: float = 30.0) -> None:
-        """Waits until the job is in one of these states."""
+        """Waits until the job is in one of these states; one that lasts a second or less may be missed: `has_been`."""
         eventually(lambda: self.store.get(job.id).state in states, timeout)
+
+    def has_been(self, job: Job, state: str, timeout: float = 30.0) -> None:
+        """Waits until the job is in this state or was in it: for states that a busy machine may not see."""
+        eventually(lambda: state in {event.state for event in self.store.get(job.id).events}, timeout)
 
     def bought(self, job: Job) -> list[dict[str, Any]]:
         """What the vendor's ledger saw of this job's createTask calls (its prompt is the job's label)."""
