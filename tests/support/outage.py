@@ -95,7 +95,7 @@ class Outage:
 
     def end(self) -> tuple[str, str, int, int]:
         """The job's end: its state, its failure, its createTask calls and tasks by the vendor's ledger."""
-        record = self.reaches("succeeded", "failed", timeout=60)
+        record = self.reaches("succeeded", "failed", timeout=120)
         lines = [line for line in self.vendor.ledger("createTask") if line.get("prompt") == self.prompt]
         failure = f"{record.failure.reason} {record.failure.charged}" if record.failure else ""
         return record.state.value, failure, len(lines), sum(1 for line in lines if line.get("taskId"))
