@@ -90,7 +90,8 @@ def stack(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFacto
         _stage(running)
         names = _bought(running)
         load(change(RECORDING), running.redis, names)
-        assert list(_violations(running)) == []
+        (wrong,) = _violations(running)  # 0.1.0 kept no counts by tenant
+        assert wrong.endswith("unfinished jobs, counted are {}")
         unknown = running.store.get(JOBS["unknown"])
         assert running.store.name_task(unknown.id, unknown.nonce, names["TASK_UNKNOWN"]) == "stored"  # as a callback
         running.add_worker()
