@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import logging
 from collections import Counter
 from collections.abc import Iterator
 
 import pytest
 
 from motionq.contract.keys import ENDS_KEPT, SPAN
+from motionq_worker.tallies import Tallies
+from support.invariants import violations
 from support.life import FAILURE, Life, life
-from support.lines import new, ready
+from support.lines import crowd, new, ready
 
 pytestmark = pytest.mark.redis_server
 
@@ -37,6 +40,12 @@ def _ended(lived: Life) -> Counter[str]:
     return found
 
 
+def _anew(lived: Life) -> list[str]:
+    """The states that were counted anew."""
+    return sorted(lived.store.scripts.run("recount", {}))
+
+
+# -- each move --------------------------------------------------------------------------------------------------------
 def test_a_job_counts_for_its_tenant_in_the_state_it_is_in(lived: Life) -> None:
     """Two tenants' jobs in several states; what nobody has is no field, so that tenants without jobs take no room."""
     lived.reach("running", "j1", tenant="acme")
@@ -89,3 +98,66 @@ def test_a_job_that_goes_on_counts_for_each_of_its_ends(lived: Life) -> None:
     lived.reach("cancelled, silent", "j2", tenant="zeta")
     assert lived.move("paid", "j2").state == "cancelled"
     assert _ended(lived)["cancelled zeta"] == 1
+
+
+# -- counts that do not add up ----------------------------------------------------------------------------------------
+def test_jobs_of_a_release_that_kept_no_counts_are_counted_once_asked(lived: Life) -> None:
+    """Until then none is counted below nothing; afterwards the counts are those of the records."""
+    ready(lived, new("j1", "acme"), new("j2", "acme"), new("j3", "zeta"))
+    lived.redis.delete(lived.keys.by_tenant)
+    assert lived.move("cancel_unbought", "j1").ok
+    assert _counted(lived) == {}
+
+    assert _anew(lived) == ["ready"]
+    assert _counted(lived) == {"ready acme": "1", "ready zeta": "1"}
+    rules = {"tenants": ["acme", "zeta"], "cap": 1, "rate": 20}
+    assert list(violations(lived.redis, lived.keys, jobs=["j1", "j2", "j3"], **rules)) == []
+
+
+def test_only_states_that_do_not_add_up_are_counted_anew(lived: Life) -> None:
+    """A count too many and a job too few are found; what adds up is left alone, and so is all the next time."""
+    lived.reach("running", "j1", tenant="acme")
+    ready(lived, new("j2", "acme"))
+    lived.redis.hset(lived.keys.by_tenant, mapping={"ready zeta": 4, "queued acme": 1})
+    lived.redis.hset(lived.keys.by_tenant, "running acme", 1)
+
+    assert _anew(lived) == ["queued", "ready"]
+    assert _counted(lived) == {"running acme": "1", "ready acme": "1"}
+    before = lived.everything()
+    assert _anew(lived) == []
+    assert lived.everything() == before
+
+
+def test_thousands_are_counted_to_the_last_one(lived: Life) -> None:
+    """They are read in portions, none of them twice."""
+    crowd(lived, 2001, "acme")
+    crowd(lived, 1000, "zeta")
+
+    assert _anew(lived) == ["ready"]
+    assert _counted(lived) == {"ready acme": "2001", "ready zeta": "1000"}
+
+
+def test_a_job_whose_record_is_lost_counts_for_no_tenant(lived: Life) -> None:
+    """It is in its index still, so the sum is right, and jobs are not counted anew for ever."""
+    lived.reach("running", "j1", tenant="acme")
+    lived.reach("running", "lost", tenant="acme")
+    lived.redis.delete(lived.keys.job("lost"), lived.keys.by_tenant)
+
+    assert _anew(lived) == ["running"]
+    assert _counted(lived) == {"running acme": "1", "running ": "1"}
+    assert _anew(lived) == []
+
+
+def test_a_worker_looks_now_and_then(lived: Life, caplog: pytest.LogCaptureFixture) -> None:
+    """At once, and says what was wrong; not again at the next tick."""
+    lived.create("j1", tenant="acme")
+    lived.redis.delete(lived.keys.by_tenant)
+    tallies = Tallies(lived.store)
+    with caplog.at_level(logging.INFO, "motionq_worker"):
+        tallies.look()
+    assert _counted(lived) == {"queued acme": "1"}
+    assert caplog.messages == ["jobs by tenant did not add up and were counted anew: queued"]
+
+    lived.redis.delete(lived.keys.by_tenant)
+    tallies.look()
+    assert _counted(lived) == {}

@@ -176,6 +176,14 @@ def test_every_recorded_job_comes_to_its_end(stack: Stack) -> None:
     assert list(_violations(stack)) == []
 
 
+def test_jobs_by_tenant_are_counted_anew(stack: Stack) -> None:
+    """The recording has no counts: the worker notices, says so once, and the counts are right from then on."""
+    log = stack.workers[0].log.read_text("utf-8")
+
+    assert log.count("jobs by tenant did not add up and were counted anew: ") == 1
+    assert [line for line in _violations(stack) if line.startswith("by tenant")] == []
+
+
 def test_nothing_of_it_is_bought_twice(stack: Stack) -> None:
     """One createTask for each job that had not been bought, and none but ours for those that had."""
     bought = sorted(line["prompt"] for line in stack.vendor.ledger("createTask"))

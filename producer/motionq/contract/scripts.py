@@ -31,6 +31,7 @@ NAMES = (
     "learn",
     "mend",
     "mend_slots",
+    "recount",
     "checks",
     "waiting",
     "may_read",

@@ -196,7 +196,7 @@ local function enter(job, state, alarm)
 end
 
 -- How many unfinished jobs of a tenant are in a state. The exporter shows it, and may read no record. A job that was never
--- counted (a release that kept no counts made it) takes none below nothing.
+-- counted (a release that kept no counts made it) takes none below nothing; recount.lua puts right what is wrong.
 local function tally(job, state, by)
   local field = state .. ' ' .. (job.tenant or '')
   if redis.call('HINCRBY', K.by_tenant, field, by) <= 0 then redis.call('HDEL', K.by_tenant, field) end
