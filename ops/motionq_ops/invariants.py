@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from typing import Any
 
@@ -30,6 +31,7 @@ class Picture:
         sets |= {(name,): getattr(keys, name) for name in ("slots", "ended", "unsettled", "tenants", "rate")}
         for label, name in sets.items():
             self._want(label, self._pipe.zrange, name, 0, -1)
+        self._want(("by_tenant",), self._pipe.hgetall, keys.by_tenant)
         answers = self._pipe.execute()
         self.found = dict(zip(self._wanted, answers, strict=True))
         self.records = {job: from_hash(job, self.found["job", job]) for job in jobs if self.found["job", job]}
@@ -71,6 +73,7 @@ def violations(
         yield from _tasks(picture, keys, record)
     yield from _strangers(picture, jobs)
     yield from _slots(picture, cap)
+    yield from _counts(picture)
     if len(picture.found["rate",]) > rate:
         yield f"{len(picture.found['rate',])} rate slots are taken, there are {rate}"
     lines = sorted(t for t in tenants if picture.found["line", t])
@@ -129,6 +132,14 @@ def _strangers(picture: Picture, jobs: Iterable[str]) -> Iterator[str]:
     for label, found in picture.found.items():
         if label[0] in ("line", "due", "state", "ended", "unsettled") and set(found) - known:
             yield f"{label} holds {set(found) - known}, which nobody made"
+
+
+def _counts(picture: Picture) -> Iterator[str]:
+    records = picture.records.values()
+    wanted = Counter(f"{record.state} {record.tenant}" for record in records if record.state not in FINAL)
+    found = {name: int(value) for name, value in picture.found["by_tenant",].items()}
+    if found != wanted:
+        yield f"by tenant there are {dict(wanted)} unfinished jobs, counted are {found}"
 
 
 def _slots(picture: Picture, cap: int) -> Iterator[str]:

@@ -122,6 +122,7 @@ def test_the_metrics_are_there(stack: ComposeStack, finished: Job) -> None:
 
     assert "motionq_up 1.0" in figures
     assert 'motionq_jobs{state="succeeded"} 1.0' in figures
+    assert 'motionq_tenant_jobs_ended{state="succeeded",tenant="default",window="1h"} 1.0' in figures
     assert "motionq_callbacks_configured 1.0" in figures
     assert "motionq_gate_in_flight_limit 30.0" in figures
     assert "motionq_credits_day_limit 5000.0" in figures

@@ -10,7 +10,7 @@ from motionq.contract.settings import Settings
 from motionq.contract.states import State
 from motionq_ops.exporter.serve import Figures, limits
 from support import Stack, eventually
-from support.figures import Samples, figure, samples
+from support.figures import Samples, by_tenant, figure, samples
 from support.receiver import ReceiverProcess
 
 
@@ -20,7 +20,7 @@ def stack(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Stack]:
     with Stack(tmp_path_factory.mktemp("metrics")) as running:
         running.vendor.add_fault("code_422", "createTask", match={"prompt": "rejected"})
         for prompt in ("one", "two", "rejected"):
-            running.finished(running.submit(prompt=prompt))
+            running.finished(running.submit(prompt=prompt, tenant="acme"))
         yield running
 
 
@@ -41,6 +41,8 @@ def test_what_the_jobs_did_is_counted_once_each(stack: Stack) -> None:
     assert figure(found, "moves_total", move="delivered") == 2
     assert figure(found, "jobs", state="succeeded") == 2
     assert figure(found, "jobs", state="failed") == 1
+    assert by_tenant(found, "tenant_jobs_ended") == {("succeeded", "acme"): 2, ("failed", "acme"): 1}
+    assert by_tenant(found, "tenant_jobs") == {}
     assert figure(found, "uploads_total", result="sent") == 2
     assert figure(found, "uploads_total", result="hit") == 4
     answers = {

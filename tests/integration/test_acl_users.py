@@ -16,7 +16,7 @@ from redis.exceptions import AuthenticationError, NoPermissionError, RedisError
 
 from motionq.contract.connection import client_of
 from motionq.contract.durability import EVERYSEC, settles_after
-from motionq.contract.keys import Keys
+from motionq.contract.keys import SPAN, Keys
 from motionq.contract.store import JobStore
 from motionq_ops.exporter.reading import read
 from motionq_ops.redis_server import find_server_binary, free_port
@@ -91,18 +91,24 @@ def test_the_configuration_is_the_one_that_is_promised(guarded: Guarded) -> None
 
 
 def test_the_exporter_sees_figures_and_no_job(guarded: Guarded, store: JobStore) -> None:
-    """Everything that it shows is within its rights; a job's request, a list's content and the settings are not."""
+    """Everything that it shows is within its rights; a job's record, a list's content and the settings are not."""
     keys = store.keys
     store.redis.zadd(keys.tenants, {"a": 1})
     store.redis.zadd(keys.line("a"), {"01job": 1})
     store.redis.rpush(keys.queue("check"), "a message")
     store.redis.zadd(keys.unsettled, {"01job": store.now()})
-    store.redis.hset(keys.job("01job"), "spec", "a prompt")
+    store.redis.hset(keys.job("01job"), mapping={"spec": "a prompt", "tenant": "a"})
+    store.redis.hset(keys.by_tenant, "ready a", 2)
+    store.redis.hset(keys.ends(store.now() // SPAN), "failed a", 3)
+    guarded.admin.acl_log_reset()
     with client_of(guarded.url.replace("motionq:p", "exporter:p")) as exporter:
         seen = read(JobStore(exporter, keys))
+        assert guarded.admin.acl_log() == []
         for forbidden in (
             lambda: exporter.hgetall(keys.job("01job")),
             lambda: exporter.hget(keys.job("01job"), "spec"),
+            lambda: exporter.hget(keys.job("01job"), "tenant"),
+            lambda: exporter.hincrby(keys.by_tenant, "ready a", 1),
             lambda: exporter.lrange(keys.queue("check"), 0, -1),
             lambda: exporter.lrange(keys.orphans, 0, -1),
             lambda: exporter.hgetall(keys.durations),
@@ -113,6 +119,7 @@ def test_the_exporter_sees_figures_and_no_job(guarded: Guarded, store: JobStore)
                 forbidden()
 
     assert (seen.lines, seen.queues["check"], seen.unsettled) == ({"a": 1}, 1, 1)
+    assert (seen.by_tenant["ready"], seen.ended["failed"]) == ({"a": 2}, {"a": 3})
     assert seen.memory["maxmemory_policy"] == "noeviction"
 
 

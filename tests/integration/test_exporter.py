@@ -9,15 +9,16 @@ import pytest
 
 from motionq.contract.connection import connect
 from motionq.contract.errors import QueueUnavailable
-from motionq.contract.keys import Keys
+from motionq.contract.keys import SPAN, Keys
 from motionq.contract.settings import Settings
+from motionq.contract.states import FINAL, UNFINISHED
 from motionq.contract.store import JobStore
 from motionq_ops.exporter.figures import OTHERS
 from motionq_ops.exporter.reading import read
 from motionq_ops.exporter.serve import Figures, limits
 from motionq_worker.metering import Counted, Courier, Meter, Reports
 from support import eventually
-from support.figures import Samples, figure, samples
+from support.figures import Samples, by_tenant, figure, samples
 from support.life import Life, life
 from support.lines import crowd, new, ready
 
@@ -58,6 +59,38 @@ def test_the_figures_are_those_of_the_records(lived: Life) -> None:
     assert figure(found, "up") == 1
     assert figure(found, "redis_noeviction") == 1
     assert figure(found, "redis_aof_enabled") == 1
+
+
+def test_jobs_are_shown_by_state_and_tenant(lived: Life) -> None:
+    """Whose jobs run, whose wait and whose failed: each is counted, and together they are the jobs of that state."""
+    lived.reach("running", "j1", tenant="acme")
+    lived.reach("running", "j2", tenant="zeta")
+    lived.reach("failed, refused", "j3", tenant="zeta")
+    lived.reach("succeeded", "j4", tenant="acme")
+    ready(lived, new("j5", "acme"), new("j6", "acme"), new("j7", "zeta"))
+    found = _shown(lived)
+
+    assert by_tenant(found, "tenant_jobs") == {
+        ("running", "acme"): 1,
+        ("running", "zeta"): 1,
+        ("ready", "acme"): 2,
+        ("ready", "zeta"): 1,
+    }
+    assert by_tenant(found, "tenant_jobs_ended") == {("failed", "zeta"): 1, ("succeeded", "acme"): 1}
+    assert {figure(found, "tenant_jobs", state=state, tenant=OTHERS) for state in UNFINISHED} == {0}
+    ends = {figure(found, "tenant_jobs_ended", window="1h", state=state, tenant=OTHERS) for state in FINAL}
+    assert ends == {0}
+
+
+def test_ends_are_shown_for_an_hour(lived: Life) -> None:
+    """However long ago the job was created; what ended 55 minutes ago counts, what did 70 minutes ago does not."""
+    lived.reach("failed, refused", "j1", tenant="acme")
+    lived.redis.zincrby(lived.keys.state("failed"), -86_400_000, "j1")
+    now = lived.store.now() // SPAN
+    for ago in (11, 14):
+        lived.redis.hset(lived.keys.ends(now - ago), f"failed t{ago}", 3)
+
+    assert by_tenant(_shown(lived), "tenant_jobs_ended") == {("failed", "acme"): 1, ("failed", "t11"): 3}
 
 
 def test_charged_failures_are_shown_for_as_long_as_the_vendor_has_the_film(lived: Life) -> None:

@@ -15,7 +15,7 @@ import pytest
 
 from support import eventually
 from support.command import Command
-from support.figures import Samples, figure, parsed
+from support.figures import Samples, by_tenant, figure, parsed
 from support.life import Life, life
 
 _MOTIONQ = (sys.executable, "-c", "from motionq_ops.entry import main; main()", "exporter")
@@ -78,11 +78,12 @@ def test_it_answers_on_the_loopback_address_until_it_is_told_to_end(
 ) -> None:
     """One line says where; each scrape has the figures of the moment; SIGTERM ends it with 0 and no further word."""
     with _Exporter(motionq, tmp_path) as exporter:
-        before = figure(exporter.scrape(), "jobs", state="running")
-        lived.reach("running", "j1")
-        after = figure(exporter.scrape(), "jobs", state="running")
+        before = exporter.scrape()
+        lived.reach("running", "j1", tenant="acme")
+        after = exporter.scrape()
 
-    assert (before, after) == (0, 1)
+    assert [figure(found, "jobs", state="running") for found in (before, after)] == [0, 1]
+    assert [by_tenant(found, "tenant_jobs") for found in (before, after)] == [{}, {("running", "acme"): 1}]
     assert exporter.url.startswith("http://127.0.0.1:")
     assert exporter.process.returncode == 0
     assert exporter.said() == f"motionq: metrics at {exporter.url}\n"

@@ -85,7 +85,7 @@ def test_a_full_server_takes_no_jobs_but_every_task_id(own: Life) -> None:
 
 
 def test_the_clock_the_gate_and_people_go_on_when_the_server_is_full(own: Life) -> None:
-    """Ticks, pauses, the right to send, named tasks, following, cancels and replays work at maxmemory."""
+    """Ticks, pauses, the right to send, named tasks, following, cancels, replays and counts work at maxmemory."""
     own.reach("submit_unknown", "asked")
     own.reach("failed, unbought", "again")
     own.reach("queued", "unwanted")
@@ -107,6 +107,9 @@ def test_the_clock_the_gate_and_people_go_on_when_the_server_is_full(own: Life) 
     assert own.store.follow("alive", nonce=own.store.get("alive").nonce, old=old, event={}) == ("ok", "running")
     assert own.move("cancel_unbought", "unwanted").state == "cancelled"
     assert own.store.replay("again", call="c") == ["ok", "queued"]
+    own.redis.delete(own.keys.by_tenant)
+    assert "queued" in own.store.scripts.run("recount", {})
+    assert own.redis.hget(own.keys.by_tenant, "queued default") == "1"
 
 
 def test_a_full_server_forgets(own: Life) -> None:

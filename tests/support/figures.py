@@ -9,8 +9,8 @@ from prometheus_client.core import Metric
 from prometheus_client.parser import text_string_to_metric_families
 
 from motionq.contract.keys import QUEUES, STEPS
-from motionq.contract.states import UNFINISHED, State
-from motionq_ops.exporter.figures import Limits
+from motionq.contract.states import FINAL, UNFINISHED, State
+from motionq_ops.exporter.figures import OTHERS, Limits
 from motionq_ops.exporter.reading import WINDOWS, Snapshot
 
 NOW = 1_800_000_000_000
@@ -26,6 +26,8 @@ def snapshot(**given: Any) -> Snapshot:
         "jobs": dict.fromkeys(State, 0),
         "recent": {(window, state): 0 for window in WINDOWS for state in State},
         "oldest": dict.fromkeys(UNFINISHED),
+        "by_tenant": {state: {} for state in UNFINISHED},
+        "ended": {state: {} for state in FINAL},
         "alarms": dict.fromkeys(STEPS, 0),
         "first_alarm": dict.fromkeys(STEPS),
         "lines": {},
@@ -42,6 +44,8 @@ def snapshot(**given: Any) -> Snapshot:
 
 # One of everything, so that each metric has a sample.
 BUSY = snapshot(
+    by_tenant={state: {"acme": 2} for state in UNFINISHED},
+    ended={state: {"acme": 1} for state in FINAL},
     lines={"acme": 3},
     workers={"w1@host": NOW},
     memory={
@@ -80,3 +84,9 @@ def parsed(text: str) -> Samples:
 def figure(found: Samples, name: str, **labels: str) -> float | None:
     """One value, or None where there is no such sample."""
     return found.get(f"motionq_{name}", {}).get(tuple(sorted(labels.items())))
+
+
+def by_tenant(found: Samples, name: str) -> dict[tuple[str, str], float]:
+    """(state, tenant) → the value, without the sums of others."""
+    named = ((dict(labels), value) for labels, value in found[f"motionq_{name}"].items())
+    return {(labels["state"], labels["tenant"]): value for labels, value in named if labels["tenant"] != OTHERS}

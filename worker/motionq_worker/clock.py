@@ -143,6 +143,7 @@ class Clock:
         self._part("prober", lambda: self._services.prober.look())
         self._part("balance", lambda: self._services.balance.look())
         self._part("sweep", lambda: self._services.sweeper.look())
+        self._part("tallies", self._services.tallies.look)
         self._part("forget", lambda: self._services.store.scripts.run("forget", {"limit": _FORGET}))
 
     def _look_at_journal(self) -> None:

@@ -28,6 +28,7 @@ from motionq_worker.prober import Prober
 from motionq_worker.restored import Beat
 from motionq_worker.settings import account, exempt_hosts, rules, vendor_host
 from motionq_worker.sweeper import Sweeper
+from motionq_worker.tallies import Tallies
 from motionq_worker.uploads import Fetching, Uploads
 
 
@@ -51,6 +52,7 @@ class Services:
         self.leases = Leases(self.store, settings.step_lease)
         self.meter = Meter()
         self.reports = Reports(self.meter, self.store)
+        self.tallies = Tallies(self.store)
 
     @cached_property
     def kie(self) -> KieClient:

@@ -24,7 +24,7 @@ _WRITES = frozenset(
 )
 _MESSAGES = ("start", "upload", "submit", "check", "deliver")
 # Renewed while a slow step lives; `waiting` only reads, `may_read` counts looks.
-_IDLE = frozenset({"tick", "forget", "waiting", "may_read", "move renew", "pexpire uploading"})
+_IDLE = frozenset({"tick", "forget", "waiting", "may_read", "recount", "move renew", "pexpire uploading"})
 _IDLE_KEYS = ("_kombu.binding.", "unacked_mutex", "beat", ".reply.celery.pidbox")
 # How often these happen depends on how long a worker waits: only the first of each is looked at.
 REPEATED = frozenset(

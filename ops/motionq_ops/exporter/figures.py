@@ -17,6 +17,7 @@ from motionq.contract.keys import SILENT, STEPS
 from motionq.gate import Holds
 from motionq_ops.exporter.counted import counted
 from motionq_ops.exporter.reading import Snapshot
+from motionq_ops.exporter.tenants import Counts
 from motionq_worker.pauses import POLICIES
 
 TENANTS_SHOWN = 20
@@ -36,8 +37,9 @@ class Limits:
 
 def families(s: Snapshot, limits: Limits) -> Iterator[Metric]:
     """Every metric but those about the scrape itself."""
-    parts = (_jobs(s), _alarms(s), _gate(s, limits), _money(s, limits), _workers(s), _callbacks(s, limits), _server(s))
-    return chain(*parts, counted(s.metrics))
+    jobs = (_jobs(s), _tenants(s), _alarms(s))
+    rest = (_gate(s, limits), _money(s, limits), _workers(s), _callbacks(s, limits), _server(s))
+    return chain(*jobs, *rest, counted(s.metrics))
 
 
 def gauge(name: str, meaning: str, value: float) -> Metric:
@@ -77,9 +79,24 @@ def _jobs(s: Snapshot) -> Iterator[Metric]:
     yield gauge("oldest_unsettled_age_seconds", words, _seconds_since(s.now, s.unsettled_since))
     ages = {state: _seconds_since(s.now, created) for state, created in s.oldest.items()}
     yield gauges("oldest_job_age_seconds", "since the oldest unfinished job was created, by state", "state", ages)
+
+
+def _tenants(s: Snapshot) -> Iterator[Metric]:
+    of_each = f"of each state the {TENANTS_SHOWN} tenants with most, the rest summed as {OTHERS}"
+    yield _by_tenant("tenant_jobs", f"unfinished jobs by tenant; {of_each}", s.by_tenant)
+    words = f"jobs that ended in the last hour by tenant, each end counted; {of_each}"
+    yield _by_tenant("tenant_jobs_ended", words, s.ended, window="1h")
     words = f"jobs that could be bought, of the {TENANTS_SHOWN} tenants with most; the rest summed as {OTHERS}"
     yield gauges("tenant_jobs_ready", words, "tenant", largest(s.lines, TENANTS_SHOWN))
     yield gauge("tenants_ready", "tenants with jobs that could be bought", len(s.lines))
+
+
+def _by_tenant(name: str, meaning: str, found: Counts, **more: str) -> Metric:
+    family = GaugeMetricFamily(f"motionq_{name}", meaning, labels=[*more, "state", "tenant"])
+    for state, sizes in found.items():
+        for tenant, size in largest(sizes, TENANTS_SHOWN).items():
+            family.add_metric([*more.values(), state, tenant], size)
+    return family
 
 
 def largest(sizes: Mapping[str, int], shown: int) -> dict[str, float]:

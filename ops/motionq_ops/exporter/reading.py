@@ -1,4 +1,4 @@
-"""One look at the server, in two round trips, however many jobs there are: sizes and first members of sets, a hash."""
+"""One look at the server, in two round trips, however many jobs there are: sizes and first members of sets, hashes."""
 
 from __future__ import annotations
 
@@ -8,8 +8,9 @@ from typing import Any
 
 from motionq.contract.connection import reachable
 from motionq.contract.keys import QUEUES, STEPS
-from motionq.contract.states import UNFINISHED, State
+from motionq.contract.states import FINAL, UNFINISHED, State
 from motionq.contract.store import JobStore
+from motionq_ops.exporter.tenants import Counts, counts, spans
 from motionq_worker.decisions import RESULTS_KEPT
 
 WINDOWS: Mapping[str, int] = {"1h": 3_600_000, "24h": 86_400_000}  # ms
@@ -24,6 +25,8 @@ class Snapshot:
     jobs: Mapping[str, int]  # state → how many
     recent: Mapping[tuple[str, str], int]  # (window, state) → how many of the jobs created in it
     oldest: Mapping[str, int | None]  # state → when its oldest job was created
+    by_tenant: Counts  # unfinished jobs
+    ended: Counts  # ends of the last hour
     alarms: Mapping[str, int]  # step → how many alarms are set
     first_alarm: Mapping[str, int | None]  # step → the earliest one
     lines: Mapping[str, int]  # tenant → jobs in its line
@@ -89,6 +92,9 @@ def _ask_for_jobs(pipe: _Pipe, store: JobStore, now: int) -> None:
         pipe.want(("jobs", state), "zcard", store.keys.state(state))
         for window, length in WINDOWS.items():
             pipe.want(("recent", window, state), "zcount", store.keys.state(state), now - length, "+inf")
+    pipe.want(("by_tenant",), "hgetall", store.keys.by_tenant)
+    for span in spans(now):
+        pipe.want(("ends", str(span)), "hgetall", store.keys.ends(span))
     for state in UNFINISHED:
         pipe.want(("oldest", state), "zrange", store.keys.state(state), 0, 0, withscores=True)
     for step in STEPS:
@@ -128,6 +134,8 @@ def _snapshot(now: int, tenants: Iterable[str], found: Mapping[tuple[str, ...], 
         jobs={state: found["jobs", state] for state in State},
         recent={(window, state): found["recent", window, state] for window in WINDOWS for state in State},
         oldest={state: _score(found["oldest", state]) for state in UNFINISHED},
+        by_tenant=counts([found["by_tenant",]], UNFINISHED),
+        ended=counts((found["ends", str(span)] for span in spans(now)), FINAL),
         alarms={step: found["alarms", step] for step in STEPS},
         first_alarm={step: _score(found["first_alarm", step]) for step in STEPS},
         lines={tenant: found["line", tenant] for tenant in tenants},

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 STEPS = ("upload", "submit", "check", "deliver")
 QUEUES = ("start", *STEPS)  # of Celery: every step has one, and what is submitted comes in by the first
+SPAN = 300_000  # ms whose ends are counted in one key (`ends`)
+ENDS_KEPT = 4_200_000  # ms that such a key lives after its last end: until an hour that began in it is over
 SILENT = 30.0  # seconds without a sign of life (`workers`), after which a worker counts as gone
 
 
@@ -70,6 +72,15 @@ class Keys:
     def state(self, state: str) -> str:
         """Sorted set: jobs in this state; score = when the job was created, in ms."""
         return self._name("state", state)
+
+    @property
+    def by_tenant(self) -> str:
+        """Hash: `<state> <tenant>` → how many unfinished jobs."""
+        return self._name("by_tenant")
+
+    def ends(self, span: int | str) -> str:
+        """Hash: `<state> <tenant>` → how many jobs ended in this span (of SPAN ms, counted from the epoch)."""
+        return self._name("ends", str(span))
 
     @property
     def candidates(self) -> str:
@@ -204,11 +215,13 @@ class Keys:
         whole = (
             *("tenants", "turn", "slots", "rate", "gate", "ended", "transfers", "workers", "tick"),
             *("candidates", "orphans", "spent", "lied", "unclear", "beat", "durations", "reads", "looked", "unsettled"),
+            "by_tenant",
         )
         return {
             "job": self.job(""),
             "line": self.line(""),
             "state": self.state(""),
+            "ends": self.ends(""),
             "task": self.task(""),
             "pace": self.pace(""),
             "waiting": self.waiting(""),

@@ -10,7 +10,7 @@ from redis import Redis
 from redis.client import Pipeline
 
 from motionq.contract.job import EVENTS_KEPT, SCHEMA_VERSION
-from motionq.contract.keys import Keys
+from motionq.contract.keys import ENDS_KEPT, SPAN, Keys
 from motionq.contract.states import COSTS, FINAL, HOMES, RESTS
 
 NAMES = (
@@ -31,6 +31,7 @@ NAMES = (
     "learn",
     "mend",
     "mend_slots",
+    "recount",
     "checks",
     "waiting",
     "may_read",
@@ -61,6 +62,7 @@ class Scripts:
                 "ttl_open": int(max(job_ttl, OPEN_PURCHASE_TTL) * 1000),
                 "rate_window": int(rate_window * 1000),
                 "events": EVENTS_KEPT,
+                "ends": {"span": SPAN, "kept": ENDS_KEPT},
             }
         )
 

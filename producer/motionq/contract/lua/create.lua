@@ -25,6 +25,7 @@ local function write(new)
   local due = math.max(NOW, math.min(longest, tonumber(redis.call('GET', pace) or 0)))
   longest = longest + a.pace
   redis.call('SET', pace, text(due + a.pace), 'PXAT', text(due + 60000))
+  count(job, nil, 'queued')
   enter(job, 'queued', due - math.max(0, lift(new.fields.priority)))  -- high overtakes; low waits in its line, not idly
 end
 

@@ -1,8 +1,8 @@
 -- Shared by every script: the record of a job, its set, its purchases, its events.
--- ARGV[1]  JSON: {schema, keys, homes, final, rests, costs, ttl, ttl_open, rate_window, events}  (contract/keys.py,
+-- ARGV[1]  JSON: {schema, keys, homes, final, rests, costs, ttl, ttl_open, rate_window, events, ends}  (contract/keys.py,
 --          contract/states.py, settings)
 -- Times are milliseconds of the server's clock. The scripts own job:*, due:*, line:*, state:*, tenants,
--- turn, slots, rate, ended, unsettled, task:*, spent, lied; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
+-- turn, slots, rate, ended, unsettled, by_tenant, ends:*, task:*, spent, lied; nothing else writes them. Key names are made from prefixes: no Redis Cluster.
 local C = cjson.decode(ARGV[1])
 local K = C.keys
 
@@ -195,6 +195,22 @@ local function enter(job, state, alarm)
   redis.call('ZADD', K.state .. state, job.created_at, job.id)
 end
 
+-- How many unfinished jobs of a tenant are in a state. The exporter shows it, and may read no record. A job that was never
+-- counted (a release that kept no counts made it) takes none below nothing; recount.lua puts right what is wrong.
+local function tally(job, state, by)
+  local field = state .. ' ' .. (job.tenant or '')
+  if redis.call('HINCRBY', K.by_tenant, field, by) <= 0 then redis.call('HDEL', K.by_tenant, field) end
+end
+
+-- The job goes from one count to another; its end is counted among those of these minutes. `from`: nil for a new job.
+local function count(job, from, to)
+  if C.homes[from] then tally(job, from, -1) end
+  if C.homes[to] then return tally(job, to, 1) end
+  local ends = K.ends .. math.floor(NOW / C.ends.span)
+  redis.call('HINCRBY', ends, to .. ' ' .. (job.tenant or ''), 1)
+  redis.call('PEXPIRE', ends, C.ends.kept)
+end
+
 -- One line of JSON for each event, without the empty words at its end: [at, state, step, worker, note].
 local function event_line(state, event)
   local words = {NOW, state, event.step or '', event.worker or '', event.note or ''}
@@ -233,7 +249,10 @@ local function move(job, state, alarm, event)
     state, alarm = C.rests[state], NOW
     event = {step = 'check', note = 'task ' .. p.task_id .. ' was made after all: it is followed'}
   end
-  if from ~= state then set(job, 'since', NOW) end
+  if from ~= state then
+    set(job, 'since', NOW)
+    count(job, from, state)
+  end
   set(job, 'state', state)
   for field, during in pairs(BRIEF) do
     if state ~= during and job[field] then unset(job, field) end
