@@ -76,7 +76,7 @@ class Held(Hanging):
 def _opens(decoder: int) -> bool:
     """Whether it is about to look at its file: with its limits, and asleep."""
     asleep = Path(f"/proc/{decoder}/stat").read_text().rpartition(")")[2].split()[0] == "S"
-    return asleep and _limits(decoder)["core file size"] == "0" and open_files(decoder) == 3
+    return asleep and _limits(decoder)["core file size"] == ("0", "0") and open_files(decoder) == 3
 
 
 def stand_in(monkeypatch: pytest.MonkeyPatch, folder: Path, change: str) -> None:
@@ -149,7 +149,8 @@ def test_what_a_decoder_may_take(tmp_path: Path, keeper: Keeper) -> None:
     """It has its own limits and a low priority; the helper, and so the next decoder, has neither."""
     held = Held(tmp_path / "a.png", keeper, Limits(seconds=20.0, memory=10**9))
     limits = _limits(held.decoder)
-    assert [limits[name] for name in ("cpu time", "address space", "core file size")] == ["20", "1000000000", "0"]
+    assert [limits[name] for name in ("address space", "core file size")] == [("1000000000",) * 2, ("0",) * 2]
+    assert limits["cpu time"] == ("20", "21")  # were they one, the kernel would send SIGKILL, which says nothing
     assert os.getpriority(os.PRIO_PROCESS, held.decoder) == os.getpriority(os.PRIO_PROCESS, 0) + 10
     assert _limits(keeper.current().pid)["address space"] == _limits(os.getpid())["address space"]
     assert os.getpriority(os.PRIO_PROCESS, keeper.current().pid) == os.getpriority(os.PRIO_PROCESS, 0)
@@ -157,9 +158,10 @@ def test_what_a_decoder_may_take(tmp_path: Path, keeper: Keeper) -> None:
     held.sentence()
 
 
-def _limits(pid: int) -> dict[str, str]:
+def _limits(pid: int) -> dict[str, tuple[str, str]]:
+    """Of each resource the soft and the hard limit."""
     lines = Path(f"/proc/{pid}/limits").read_text().splitlines()[1:]
-    return {line[4:26].strip(): line[26:47].strip() for line in lines}
+    return {line[4:26].strip(): (line[26:47].strip(), line[47:68].strip()) for line in lines}
 
 
 def test_a_machine_without_a_process_to_spare(tmp_path: Path, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -198,13 +198,13 @@ def _words(error: Exception, path: str) -> str:
 
 def _limit(seconds: int, memory: int) -> None:
     """Limits of this process; what a platform doesn't have (macOS: the address space) is left out."""
-    for kind, value in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CORE, 0),
+    for kind, value, spare in (
+        (resource.RLIMIT_CPU, seconds, 1),  # a second to die by SIGXCPU, which says why, before the kernel's SIGKILL
+        (resource.RLIMIT_AS, memory, 0),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
         with suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value, value))
+            resource.setrlimit(kind, (value, value + spare))
     with suppress(OSError):
         os.nice(NICENESS)
     signal.alarm(seconds + ALONE)
