@@ -97,6 +97,12 @@ def test_the_smallest_video_is_the_sample_with_an_empty_box(tmp_path: Path) -> N
 # -- the measurement --------------------------------------------------------------------------------------------------
 CHILD = """
 import subprocess, sys
+BUSY = '''
+import subprocess, sys
+subprocess.run([sys.executable, "-c", "sum(range(5_000_000))"])
+print("done", flush=True)
+sys.stdin.read()
+'''
 for line in sys.stdin:
     if line == "take\\n":
         block = bytearray(b"x" * 40_000_000)
@@ -105,6 +111,9 @@ for line in sys.stdin:
         child = subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE)
     elif line == "end\\n":
         child.communicate()
+    elif line == "busy\\n":
+        child = subprocess.Popen([sys.executable, "-c", BUSY], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        child.stdout.readline()
     elif line == "work\\n":
         sum(range(20_000_000))
     print("done", flush=True)
@@ -161,3 +170,14 @@ def test_children_are_told_apart() -> None:
         after = usage(puppet.pid)
     assert after.cpu > before.cpu
     assert after.children_cpu == before.children_cpu
+
+
+def test_what_is_spent_further_below_counts() -> None:
+    """The time of a grandchild is that of those below, also while the child that waited for it lives on."""
+    with _puppet() as puppet, Watch(puppet.pid) as watch:
+        puppet.do("busy")
+        (child,) = children(puppet.pid)
+        spent = usage(child).children_cpu
+        assert usage(puppet.pid).children_cpu == 0.0
+    assert spent > 0.0
+    assert watch.below_cpu >= spent

@@ -1,16 +1,15 @@
-"""The child process that decodes: `python -m motionq_worker.decoding KIND TYPE PATH SECONDS MEMORY`.
+"""What runs in a decoder: a process that looks at one file within limits, prints one JSON line and ends.
 
-KIND is `image`, `video` or `playable`, TYPE the media type found by content, SECONDS of processor time and MEMORY in
-bytes are its limits. Prints one JSON line, `{"facts": {...}}` or `{"fault": "..."}`. It imports nothing but the
-decoder it needs, since it starts once per file; `inspection.py` is the other side.
+The line is `{"facts": {...}}` or `{"fault": "..."}`. `decoders.py` forks that process, `inspection.py` reads the line.
 """
 
 from __future__ import annotations
 
 import json
+import mmap
 import os
 import resource
-import sys
+import signal
 import warnings
 from contextlib import suppress
 from fractions import Fraction
@@ -26,7 +25,9 @@ if TYPE_CHECKING:
 # 120 megapixels take 360 MB as RGB: more than any camera's picture of 10 MB, less than the memory limit.
 MOST_PIXELS = 120_000_000
 FIRST_FRAMES = 5
+LEAST = 16 * 1024**2
 NICENESS = 10
+ALONE = 2  # seconds beyond its limit after which a decoder that hangs ends by itself, should nobody be left to kill it
 
 # Naming the one decoder keeps a playlist or a script that only looks like a media file from being opened.
 _IMAGE_FORMATS = {"image/jpeg": "JPEG", "image/png": "PNG", "image/webp": "WEBP"}
@@ -46,7 +47,7 @@ class Fault(Exception):
 
 def image_facts(path: str, media_type: str) -> dict[str, Any]:
     """Width and height as shown, after the whole image was decoded; raises `Fault`."""
-    from PIL import Image  # here, since a video's child does not need it
+    from PIL import Image  # here: on macOS it must not be imported before the fork
 
     Image.MAX_IMAGE_PIXELS = MOST_PIXELS
     warnings.simplefilter("error", Image.DecompressionBombWarning)
@@ -72,7 +73,7 @@ def video_facts(path: str, media_type: str, *, playable: bool = False) -> dict[s
     Every packet is read, so a file that is cut short is found, and the duration is the one that is really there. The
     first frames are decoded; with `playable` also one in the middle and all from the last key frame to the end.
     """
-    import av  # here, since an image's child does not need it
+    import av  # here: on macOS it must not be imported before the fork
 
     demuxer = _VIDEO_FORMATS[media_type]
     if demuxer == "mov":
@@ -197,21 +198,26 @@ def _words(error: Exception, path: str) -> str:
 
 def _limit(seconds: int, memory: int) -> None:
     """Limits of this process; what a platform doesn't have (macOS: the address space) is left out."""
-    for kind, value in (
-        (resource.RLIMIT_CPU, seconds),
-        (resource.RLIMIT_AS, memory),
-        (resource.RLIMIT_CORE, 0),
+    for kind, value, spare in (
+        (resource.RLIMIT_CPU, seconds, 1),  # a second to die by SIGXCPU, which says why, before the kernel's SIGKILL
+        (resource.RLIMIT_AS, memory, 0),
+        (resource.RLIMIT_CORE, 0, 0),
     ):
         with suppress(ValueError, OSError):
-            resource.setrlimit(kind, (value, value))
+            resource.setrlimit(kind, (value, value + spare))
     with suppress(OSError):
         os.nice(NICENESS)
+    signal.alarm(seconds + ALONE)
 
 
-def main(arguments: list[str]) -> None:
-    """Print one JSON line about the file."""
-    kind, media_type, path, seconds, memory = arguments
-    _limit(int(seconds), int(memory))
+def main(kind: str, media_type: str, path: str, seconds: int, memory: int) -> None:
+    """Print one JSON line about the file.
+
+    `kind` is `image`, `video` or `playable`, `media_type` the one found by content; `seconds` of processor time and
+    `memory` in bytes are the limits.
+    """
+    _limit(seconds, memory)
+    mmap.mmap(-1, LEAST).close()  # too little memory to begin with is no verdict about the file: the process ends here
     answer: dict[str, Any]
     try:
         if kind == "image":
@@ -222,8 +228,4 @@ def main(arguments: list[str]) -> None:
         answer = {"fault": str(fault)}
     except MemoryError:
         answer = {"fault": "decoding it takes too much memory"}
-    print(json.dumps(answer))
-
-
-if __name__ == "__main__":
-    main(sys.argv[1:])
+    print(json.dumps(answer), flush=True)

@@ -1,30 +1,26 @@
-"""What is inside a media file, found out in a child process with limits.
+"""What is inside a media file, found out in a process of its own with limits.
 
-A decoder fed with foreign bytes may crash, hang or take all memory. In a child it takes nothing along: no other job's
-purchase, and no secret either, since the child's environment holds none. `decoding.py` is the child.
+A decoder fed with foreign bytes may crash, hang or take all memory. In a process per file it takes nothing along: no
+other job's purchase, and no secret either, since its environment holds none. `decoding.py` is what runs there, forked
+by the worker's helper (`helper.py`).
 """
 
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from motionq.contract.models import TYPE_NAMES, ImageFacts, VideoFacts
 from motionq.media import HEAD_BYTES, recognise
-
-# What a child needs to find its interpreter and libraries; everything else, keys and tokens included, stays here.
-_PASSED_ON = ("PATH", "LANG", "LC_ALL", "LC_CTYPE", "LD_LIBRARY_PATH", "DYLD_LIBRARY_PATH", "PYTHONHOME")
+from motionq_worker.keeper import keeper
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limits:
-    """What a child may take: `seconds` of wall time and of processor time, `memory` bytes of address space."""
+    """What a decoder may take: `seconds` of wall time and of processor time, `memory` bytes of address space."""
 
     seconds: float = 30.0
     memory: int = 2 * 1024**3
@@ -78,35 +74,20 @@ _DECODED = {
 
 
 def _ask(task: str, kind: str, media_type: str, path: Path, limits: Limits) -> dict[str, Any]:
-    """The facts that the child prints; whatever else happens to it is said in one sentence."""
-    command = [sys.executable, "-P", "-m", "motionq_worker.decoding", task, media_type, str(path.absolute())]
-    command += [str(max(1, round(limits.seconds))), str(limits.memory)]
+    """The facts that the decoder prints; whatever else happens to it is said in one sentence."""
+    request = [task, media_type, str(path.absolute()), max(1, round(limits.seconds)), limits.memory]
     try:
-        child = subprocess.run(
-            command,
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.DEVNULL,
-            env=_environment(),
-            cwd="/",
-            timeout=limits.seconds,
-            check=False,
-        )
-    except subprocess.TimeoutExpired:
+        output, code = keeper.ask(json.dumps(request).encode(), limits.seconds)
+    except TimeoutError:
         words = f"{kind}: can't be decoded: it takes longer than {limits.seconds:g} s"
         raise Unreadable(words, certain=False) from None
-    answer = _parse(child.stdout)
-    if child.returncode != 0 or answer is None:
-        raise Unreadable(f"{kind}: can't be decoded: the decoder {_end(child.returncode)}", certain=False)
+    answer = _parse(output)
+    if code != 0 or answer is None:
+        raise Unreadable(f"{kind}: can't be decoded: the decoder {_end(code)}", certain=False)
     if "fault" in answer:
         raise Unreadable(f"{kind}: can't be decoded: {answer['fault']}", certain=True)
     facts: dict[str, Any] = answer["facts"]
     return facts
-
-
-def _environment() -> dict[str, str]:
-    passed = {name: os.environ[name] for name in _PASSED_ON if name in os.environ}
-    return passed | {"PYTHONPATH": os.pathsep.join(str(Path(entry).absolute()) for entry in sys.path if entry)}
 
 
 def _parse(output: bytes) -> dict[str, Any] | None:

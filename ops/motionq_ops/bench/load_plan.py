@@ -35,8 +35,13 @@ class Cost:
 
 CHECK_MS = Cost(name="worker CPU per check", value=0.2, unit="ms", source="bench waiting --jobs 10000")
 LIFE_MS = Cost(name="worker CPU per job's life", value=12.0, unit="ms", source="bench lifetime")
-INSPECT_MS = Cost(name="inspection of a new video, CPU", value=100.0, unit="ms", source="bench upload")
-RESULT_MS = Cost(name="a result fetched, decoded and stored, CPU", value=150.0, unit="ms", source="bench lifetime")
+INSPECT_MS = Cost(name="inspection of a new video, CPU", value=45.0, unit="ms", source="bench upload")
+RESULT_MS = Cost(
+    name="a result (film) fetched, decoded and stored, CPU",
+    value=230.0,
+    unit="ms",
+    source="bench lifetime, whose results are drawings that take 30 ms",
+)
 SERVER_CHECK_MS = Cost(name="Redis CPU per check", value=0.05, unit="ms", source="bench waiting --jobs 10000")
 SERVER_LIFE_MS = Cost(name="Redis CPU per job's life", value=2.6, unit="ms", source="bench lifetime")
 # Of Redis 7.0, the largest of the servers that were measured, with an idempotency key, a label and a tenant.

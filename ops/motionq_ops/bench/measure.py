@@ -12,7 +12,7 @@ from typing import Self
 from motionq.contract.errors import MotionQueueError
 
 SAMPLE_SECONDS = 0.02
-_CHILDREN_EVERY = 5  # samples: finding children means reading every process of the machine
+_BELOW_EVERY = 5  # samples: finding descendants means reading every process of the machine
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PROC = Path("/proc")
 
@@ -61,22 +61,40 @@ def forget_peak(pid: int) -> bool:
 
 def children(pid: int) -> list[int]:
     """The process IDs of its living children."""
-    found = []
-    for entry in _PROC.iterdir():
-        if entry.name.isdecimal():
-            with suppress(OSError):  # it ended meanwhile
-                if int(_stat(int(entry.name))[1]) == pid:
-                    found.append(int(entry.name))
+    return [child for child, parent in _parents().items() if parent == pid]
+
+
+def descendants(pid: int) -> list[int]:
+    """Those of its living children, of their children, and so on."""
+    parents, found, generation = _parents(), list[int](), [pid]
+    while generation:
+        generation = [child for child, parent in parents.items() if parent in generation]
+        found += generation
     return found
 
 
 def tree_cpu(pid: int) -> float:
     """Processor seconds of a process and all its descendants so far."""
-    own = usage(pid)
-    found = own.cpu + own.children_cpu
-    for child in children(pid):
+    return usage(pid).cpu + descendants_cpu(pid)
+
+
+def descendants_cpu(pid: int) -> float:
+    """Those of its descendants alone, of living ones and of those that were waited for."""
+    found = usage(pid).children_cpu
+    for below in descendants(pid):
         with suppress(OSError):  # it ended meanwhile: the next time it counts
-            found += tree_cpu(child)
+            now = usage(below)
+            found += now.cpu + now.children_cpu
+    return found
+
+
+def _parents() -> dict[int, int]:
+    """Process ID → its parent's, of every process of the machine."""
+    found = {}
+    for entry in _PROC.iterdir():
+        if entry.name.isdecimal():
+            with suppress(OSError):  # it ended meanwhile
+                found[int(entry.name)] = int(_stat(int(entry.name))[1])
     return found
 
 
@@ -96,15 +114,16 @@ def _stat(pid: int) -> list[str]:
 
 
 class Watch:
-    """Samples a process and its children inside a `with`; afterwards `peak` and `children_peak` are the most bytes.
+    """Samples a process and its descendants inside a `with`; afterwards `peak` and `below_peak` are the most bytes.
 
     Where the kernel lets the process' own high-water mark begin again, `peak` is that mark, so that nothing between
-    two samples is missed. `children_peak` is the most that any one child was seen to take; `samples` how many there
-    were.
+    two samples is missed. `below_peak` is the most that any one descendant was seen to take, `below_cpu` what all of
+    them took in processor seconds; `samples` how many there were.
     """
 
     def __init__(self, pid: int) -> None:
-        self.peak = self.children_peak = self.samples = 0
+        self.peak = self.below_peak = self.samples = 0
+        self.below_cpu = 0.0
         self.exact = False
         self._pid = pid
         self._stop = threading.Event()
@@ -113,6 +132,7 @@ class Watch:
     def __enter__(self) -> Self:
         self.exact = forget_peak(self._pid)
         self.before = self.after = usage(self._pid)
+        self._below = descendants_cpu(self._pid)
         self._thread.start()
         return self
 
@@ -121,6 +141,7 @@ class Watch:
         self._thread.join()
         with suppress(OSError):  # it is gone, which the block itself has noticed
             self.after = usage(self._pid)
+            self.below_cpu = descendants_cpu(self._pid) - self._below
         if self.exact:
             self.peak = max(self.peak, self.after.peak)
 
@@ -128,11 +149,11 @@ class Watch:
         while not self._stop.wait(SAMPLE_SECONDS):
             with suppress(OSError):
                 self.peak = max(self.peak, _memory(self._pid)["VmRSS"])
-                if self.samples % _CHILDREN_EVERY == 0:
-                    self._look_at_children()
+                if self.samples % _BELOW_EVERY == 0:
+                    self._look_below()
             self.samples += 1
 
-    def _look_at_children(self) -> None:
-        for child in children(self._pid):
+    def _look_below(self) -> None:
+        for pid in descendants(self._pid):
             with suppress(OSError):
-                self.children_peak = max(self.children_peak, _memory(child)["VmRSS"])
+                self.below_peak = max(self.below_peak, _memory(pid)["VmRSS"])

@@ -106,8 +106,8 @@ def _figures(name: str, measured: _Measured, uploads: list[dict[str, Any]], agai
         peak_bytes=watch.peak,
         growth_bytes=watch.peak - rest,
         worker_cpu_seconds=watch.after.cpu - watch.before.cpu,
-        inspection_cpu_seconds=watch.after.children_cpu - watch.before.children_cpu,
-        inspection_peak_bytes=watch.children_peak,
+        inspection_cpu_seconds=watch.below_cpu,
+        inspection_peak_bytes=watch.below_peak,
         sandbox_cpu_seconds=measured.sandbox_cpu,
     )
 
