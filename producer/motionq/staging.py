@@ -146,7 +146,8 @@ class Staging:
         try:
             if _is_local(fs):
                 os.utime(path)
-                return True
+                # A sweep may have taken it between the look-up and the change of the time: then it is gone now.
+                return self._is_there(staged)
         except FileNotFoundError:
             return False
         except PermissionError:
