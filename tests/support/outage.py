@@ -95,7 +95,7 @@ class Outage:
 
     def end(self) -> tuple[str, str, int, int]:
         """The job's end: its state, its failure, its createTask calls and tasks by the vendor's ledger."""
-        record = self.reaches("succeeded", "failed", timeout=120)
+        record = self.reaches("succeeded", "failed", timeout=60)
         lines = [line for line in self.vendor.ledger("createTask") if line.get("prompt") == self.prompt]
         failure = f"{record.failure.reason} {record.failure.charged}" if record.failure else ""
         return record.state.value, failure, len(lines), sum(1 for line in lines if line.get("taskId"))
@@ -130,7 +130,9 @@ class FailOver(Outage):
         self._proxies.__exit__()
 
     def stall(self) -> None:
-        """From now on the replica gets nothing any more, though it is still connected."""
+        """From now on the replica gets nothing any more, though it is still connected; it has the job."""
+        with Redis(port=self.replica.port) as replica:
+            eventually(lambda: replica.exists(self.keys.job(self.job.id)), 20)
         self._stalled = True
 
     def promote(self) -> None:
