@@ -7,6 +7,7 @@ line from stdin, and ends, with all its children, when stdin does.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import json
 import os
@@ -212,5 +213,6 @@ def _redirect(stdin: str, stdout: str, stderr: str) -> None:
 if __name__ == "__main__":
     for name in (*LIBRARIES, *sys.argv[1:]):
         importlib.import_module(name)
+    gc.freeze()  # what is there stays shared: no child's garbage collection writes to it
     # The pipes get numbers of their own, since a child's stdin and stdout are others.
     _serve(os.fdopen(os.dup(0), encoding="utf-8"), os.fdopen(os.dup(1), "w", encoding="utf-8"))

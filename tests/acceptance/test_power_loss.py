@@ -12,11 +12,11 @@ from contextlib import ExitStack
 
 import pytest
 
-from motionq_ops.nursery import Nursery
 from motionq_ops.sandbox.process import SandboxProcess
 from support import eventually
 from support.aof import whole_commands
 from support.outage import FailOver, Outage
+from support.shared import nursery
 
 pytestmark = pytest.mark.timeout(240)
 End = tuple[str, str, int, int]
@@ -152,14 +152,14 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Callable[[Ou
     """All stories, told side by side."""
     vendor = SandboxProcess(speed=60, settings={"duration": 60.0, "render": "none", "rate_limit": "off"})
     base = tmp_path_factory.mktemp("power")
-    with vendor, Nursery() as nursery, ThreadPoolExecutor(len(STORIES)) as pool:
+    with vendor, ThreadPoolExecutor(len(STORIES)) as pool:
 
         def tell(story: Callable[[Outage], End]) -> End:
             folder = base / story.__name__
             folder.mkdir()
             with ExitStack() as stack:
                 kind = FailOver if story.__name__.startswith("replica") else Outage
-                return story(stack.enter_context(kind(folder, vendor, nursery)))
+                return story(stack.enter_context(kind(folder, vendor, nursery())))
 
         yield {story: pool.submit(tell, story) for story in STORIES}
 

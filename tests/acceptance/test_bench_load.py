@@ -10,7 +10,19 @@ from typing import Any
 
 import pytest
 
+from support import command
+
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
+
+
+def _plan(folder: Path, *words: str) -> dict[str, Any]:
+    """What `bench plan` says."""
+    answer = command.run(
+        command.WHOLE, ("bench", "plan", *words, "--json"), folder, {"PATH": "/usr/bin:/bin", "HOME": str(folder)}
+    )
+    assert answer.code == 0, answer.err
+    found: dict[str, Any] = json.loads(answer.out)
+    return found
 
 
 def _bench(folder: Path, *words: str) -> dict[str, Any]:
@@ -94,11 +106,11 @@ def test_scale_of_uploads(tmp_path: Path) -> None:
 
 def test_plan(tmp_path: Path) -> None:
     """On paper: nothing is started, and the costs are named."""
-    said = _bench(tmp_path, "plan", "--jobs-per-day=100000", "--median-seconds=150")
+    said = _plan(tmp_path, "--jobs-per-day=100000", "--median-seconds=150")
     assert said["plan"]["accounts"] == 4  # 366 in flight at the peak
     assert said["plan"]["transfers_at_once"] == pytest.approx(37.04, abs=0.01)  # 2.3 uploads and deliveries a second
     words = ("--no-results", "--transfers=8", "--transfer-seconds=2")
-    said = _bench(tmp_path, "plan", "--jobs-per-day=100000", "--median-seconds=150", *words)
+    said = _plan(tmp_path, "--jobs-per-day=100000", "--median-seconds=150", *words)
     assert said["plan"]["transfers_at_once"] == pytest.approx(4.63, abs=0.01)
     assert (said["results"], said["transfers"], said["transfer_seconds"]) == (False, 8, 2.0)
     assert {cost["name"] for cost in said["costs"]} >= {"worker CPU per check", "Redis memory per running job"}
