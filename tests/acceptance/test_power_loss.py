@@ -151,7 +151,7 @@ STORIES: dict[Callable[[Outage], End], End] = {
 def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Callable[[Outage], End], Future[End]]]:
     """All stories, told side by side."""
     vendor = SandboxProcess(speed=60, settings={"duration": 60.0, "render": "none", "rate_limit": "off"})
-    base = tmp_path_factory.mktemp("power")
+    base, started = tmp_path_factory.mktemp("power"), nursery()
     with vendor, ThreadPoolExecutor(len(STORIES)) as pool:
 
         def tell(story: Callable[[Outage], End]) -> End:
@@ -159,7 +159,7 @@ def ends(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[Callable[[Ou
             folder.mkdir()
             with ExitStack() as stack:
                 kind = FailOver if story.__name__.startswith("replica") else Outage
-                return story(stack.enter_context(kind(folder, vendor, nursery())))
+                return story(stack.enter_context(kind(folder, vendor, started)))
 
         yield {story: pool.submit(tell, story) for story in STORIES}
 

@@ -254,5 +254,5 @@ def test_credits(motionq: Command) -> None:
         refused = whole("credits", KIE_API_KEY="wrong", **where)
         assert (refused.code, refused.out) == (1, "")
         assert re.fullmatch(r"motionq: kie\.ai refused the key: 401 .+\n", refused.err)
-    missing = motionq.run(WHOLE, "credits")
+    missing = whole("credits")
     assert (missing.code, missing.err) == (2, "motionq: KIE_API_KEY is not set\n")
