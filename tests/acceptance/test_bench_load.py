@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from support import command
+from support.bench import bench
 
 pytestmark = pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="reads /proc")
 
@@ -26,20 +25,9 @@ def _plan(folder: Path, *words: str) -> dict[str, Any]:
 
 
 def _bench(folder: Path, *words: str) -> dict[str, Any]:
-    """What a benchmark says; what the environment configures plays no part, and nothing stays behind."""
-    bare = {"PATH": "/usr/bin:/bin", "HOME": str(folder), "TMPDIR": str(folder), "MPLCONFIGDIR": str(folder)}
-    environment = bare | {"REDIS_URL": "redis://127.0.0.1:1", "MOTIONQ_NAMESPACE": "other"}
-    ended = subprocess.run(
-        [sys.executable, "-c", "from motionq_ops.cli import main; main()", "bench", *words, "--json"],
-        env=environment,
-        cwd=folder,
-        capture_output=True,
-        text=True,
-        timeout=120,
-    )
-    assert ended.returncode == 0, ended.stderr
+    """What a benchmark says; nothing stays behind."""
+    found = bench(folder, *words)
     assert [path.name for path in folder.iterdir() if path.name.startswith("motionq")] == []  # temporary files
-    found: dict[str, Any] = json.loads(ended.stdout)
     return found
 
 
