@@ -16,6 +16,7 @@ import pytest
 from motionq import MotionQueue, Settings
 from motionq_ops.redis_server import RedisServer, find_server_binary
 from support.command import Command
+from support.life import Life, life
 
 
 class Servers:
@@ -91,3 +92,10 @@ def queue(tmp_path: Path, redis_url: str, namespace: str) -> Iterator[MotionQueu
     settings = Settings(redis_url=redis_url, namespace=namespace, data_dir=tmp_path / "data")
     with MotionQueue(settings=settings) as opened:
         yield opened
+
+
+@pytest.fixture
+def lived(redis_url: str, namespace: str) -> Iterator[Life]:
+    """Jobs in a namespace of their own; tests that need other settings have a `lived` of theirs."""
+    with life(redis_url, namespace) as jobs:
+        yield jobs

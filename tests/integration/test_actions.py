@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -13,7 +13,7 @@ from motionq.contract.record import Record
 from motionq.contract.states import Purchase
 from motionq.purchases import open_of
 from support.invariants import violations
-from support.life import SITUATIONS, Life, life
+from support.life import SITUATIONS, Life
 
 pytestmark = pytest.mark.redis_server
 
@@ -63,13 +63,6 @@ ATTACHED_UNCHECKED: Outcomes = {
     "cancelled, unknown": ("cancelling", ["open"]),
 } | dict.fromkeys(REFUSED, ("running", ["open"]))
 each_situation = pytest.mark.parametrize("situation", SITUATIONS)
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def check(lived: Life, job: str, act: Callable[[], object], expected: tuple[str, list[str]] | None) -> None:

@@ -2,26 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from motionq.contract.states import CANCEL_ARMED, CANCEL_BOUGHT, CANCEL_UNBOUGHT, Purchase
 from support.invariants import violations
-from support.life import SITUATIONS, Life, life
+from support.life import SITUATIONS, Life
 
 _UNSENT = ("queued", "uploading", "ready")
 _BOUGHT = ("submitting", "submit_unknown", "running")
 _STOP = {move.name: move for move in (CANCEL_UNBOUGHT, CANCEL_ARMED, CANCEL_BOUGHT)}
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def _agrees(lived: Life) -> bool:

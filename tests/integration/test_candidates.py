@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -11,20 +10,13 @@ import pytest
 from motionq.contract.states import Purchase, State
 from motionq.contract.store import ORPHANS_KEPT
 from support.invariants import violations
-from support.life import SITUATIONS, Life, life
+from support.life import SITUATIONS, Life
 
 BOUGHT = [situation for situation, steps in SITUATIONS.items() if "arm" in steps]
 # The vendor's verdict on this very task is on record: there is nothing to look at.
 SETTLED = [s for s in BOUGHT if {"paid", "refunded", "refunded_again"} & set(SITUATIONS[s])]
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def _candidates(lived: Life) -> list[str]:

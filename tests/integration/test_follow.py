@@ -2,24 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from motionq.contract.states import Purchase, State
 from support.invariants import violations
-from support.life import Life, life
+from support.life import Life
 
 EVENT = {"step": "submit", "note": "alive"}
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def _agrees(lived: Life) -> bool:

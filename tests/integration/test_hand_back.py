@@ -2,18 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from motionq_worker.leases import ClaimLost, Leases
-from support.life import Life, life
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    with life(redis_url, namespace) as jobs:
-        yield jobs
+from support.life import Life
 
 
 def test_a_claim_that_is_handed_back_rings_at_once_and_counts_no_turn(lived: Life) -> None:

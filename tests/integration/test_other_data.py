@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -11,14 +10,7 @@ from motionq.contract.errors import InvalidSettings
 from motionq.contract.store import JobStore
 from motionq_worker.restored import Beat
 from motionq_worker.startup import claim_for
-from support.life import Life, life
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
+from support.life import Life
 
 
 def test_no_other_vendor_answers_for_unfinished_jobs(lived: Life) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -10,7 +9,7 @@ import pytest
 from motionq.contract.record import Record
 from motionq.contract.states import FINAL, Purchase, State
 from support.invariants import violations
-from support.life import FAILURE, SITUATIONS, Life, life
+from support.life import FAILURE, SITUATIONS, Life
 
 # Finished situations -> where a replay without consent leads; the others have an open purchase without a task.
 LEADS = {
@@ -26,13 +25,6 @@ UNKNOWN = ("failed, unknown", "cancelled, unknown")
 REFUSED = [s for s in SITUATIONS if s not in LEADS and s not in UNKNOWN]
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def _taken_up(lived: Life, before: Record, state: State) -> Record:

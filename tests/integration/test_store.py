@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import pytest
 
 from motionq.contract.errors import JobNotFound
 from motionq.contract.job import StagedSource
 from motionq.contract.states import FINAL, RECORD_TASK, State
 from motionq.contract.store import Created, JobStore
-from support.life import SITUATIONS, SPEC, Life, life
+from support.life import SITUATIONS, SPEC, Life
 from support.lines import new
 
 DAY = 86_400_000  # ms
@@ -20,13 +18,6 @@ OTHER_PICTURE = SPEC.model_copy(
 )
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 # -- create -------------------------------------------------------------------------------------------------------

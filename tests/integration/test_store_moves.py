@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import pytest
@@ -11,7 +10,7 @@ from motionq.contract.keys import STEPS
 from motionq.contract.record import Record
 from motionq.contract.states import HOMES, MOVES, RESTS, Fence, Move, Purchase, State
 from support.invariants import violations
-from support.life import FAILURE, SITUATIONS, Life, life
+from support.life import FAILURE, SITUATIONS, Life
 
 _PURCHASE_FENCES = (Fence.NONCE, Fence.TASK)
 # What any move may change of the record; `task_id` only `record_task`, which binds it.
@@ -27,13 +26,6 @@ class Fences(NamedTuple):
     claim: str | None
     nonce: str | None
     task: str | None
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 _FENCED_BY = {

@@ -4,24 +4,16 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 
 from motionq.contract.keys import ENDS_KEPT, SPAN
 from motionq_worker.tallies import Tallies
 from support.invariants import violations
-from support.life import FAILURE, Life, life
+from support.life import FAILURE, Life
 from support.lines import crowd, new, ready
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """Jobs in a namespace of their own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def _counted(lived: Life) -> dict[str, str]:

@@ -2,24 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
 
-from support.life import Life, life
+from support.life import Life
 
 TURN, SOON, GAP = 10_000, 5_000, 1_000  # ms; far apart, so that no machine is too slow
 NO, YES, EARLY = 0, 1, 2
 
 pytestmark = pytest.mark.redis_server
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    """A namespace of its own."""
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 def ask(lived: Life, worker: str, *, woken: bool = False, again: bool = False) -> int:

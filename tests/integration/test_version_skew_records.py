@@ -16,15 +16,9 @@ from motionq_worker import pipeline
 from motionq_worker.execution import Execution, Later
 from motionq_worker.services import Services
 from support.invariants import violations
-from support.life import Life, life
+from support.life import Life
 
 HOMES = {"queued": "upload", "armed": "submit", "submit_unknown": "submit", "running": "check", "delivering": "deliver"}
-
-
-@pytest.fixture
-def lived(redis_url: str, namespace: str) -> Iterator[Life]:
-    with life(redis_url, namespace) as jobs:
-        yield jobs
 
 
 @pytest.fixture
